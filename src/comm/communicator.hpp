@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/dtype.hpp"
+
+namespace caravan::comm {
+
+enum class Reduce { sum, max };
+
+/// A collective under way. wait() ends it: buffers may be touched again, results are there. A Pending that is dropped
+/// without wait() waits in its destructor, unless an exception is on its way. Waiting longer than the communicator's
+/// deadline throws core::Error (exit 76) naming operation, sequence number, group and rank.
+class [[nodiscard]] Pending {
+ public:
+  Pending() = default;
+  explicit Pending(std::function<void()> finish) : finish_(std::move(finish)) {}
+  Pending(Pending&& other) noexcept : finish_(std::move(other.finish_)) { other.finish_ = nullptr; }
+  Pending& operator=(Pending&& other);
+  Pending(const Pending&) = delete;
+  Pending& operator=(const Pending&) = delete;
+  ~Pending() noexcept(false);
+
+  void wait();
+
+ private:
+  std::function<void()> finish_;
+};
+
+/// What a verb moves: `count` elements of `dtype` at `data`, on the device of `stream` (null: the host).
+/// A group of ranks with a few collective verbs. All ranks of the group call the same verbs in the same order with the
+/// same operation names; every verb has a name (for messages and the profile) and a sequence number. Reductions of
+/// floating types add in rank order in fp32 (fp64 for f64), whatever the library underneath does, so results are the
+/// same bits every time; bf16 is rounded once, at the end.
+class Communicator {
+ public:
+  using Counts = std::vector<std::int64_t>;  // elements, one entry a rank
+
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// "world", "tp", "dp", "ep" or "edp".
+  virtual const std::string& name() const = 0;
+
+  /// In place. f32, f64, bf16, i64, i32.
+  virtual Pending all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype, Reduce reduce,
+                             void* stream = nullptr) = 0;
+
+  /// Rank r contributes counts[r] elements; `receive` gets all of them in rank order. `send` may point at this rank's
+  /// place inside `receive`.
+  virtual Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
+                             core::DType dtype, void* stream = nullptr) = 0;
+
+  /// `send` holds counts[0] + counts[1] + … elements on every rank; `receive` gets this rank's counts[rank] sums.
+  /// f32, f64, bf16. The buffers do not overlap.
+  virtual Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
+                                 core::DType dtype, void* stream = nullptr) = 0;
+
+  /// send_counts[r] elements go to rank r, receive_counts[r] come from it, both packed in rank order.
+  virtual Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
+                             const Counts& receive_counts, core::DType dtype, void* stream = nullptr) = 0;
+
+  virtual Pending broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
+                            void* stream = nullptr) = 0;
+
+  virtual void barrier(const char* operation) = 0;
+
+  /// The sum, or the maximum, of one number over the group.
+  double all_reduce(const char* operation, double value, Reduce reduce);
+  std::int64_t all_reduce(const char* operation, std::int64_t value, Reduce reduce);
+
+  /// The text of every rank, in rank order.
+  std::vector<std::string> all_gather_text(const char* operation, const std::string& text);
+  /// The root's text on every rank.
+  std::string broadcast_text(const char* operation, const std::string& text, int root);
+};
+
+/// A group of one rank: every verb copies or does nothing, without MPI.
+std::unique_ptr<Communicator> make_serial_communicator(std::string name);
+
+}  // namespace caravan::comm

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/stop_request.hpp"
+
+#include <array>
+#include <csignal>
+
+namespace caravan::core {
+namespace {
+
+volatile std::sig_atomic_t asked = 0;
+constexpr std::array<int, 2> handled{SIGUSR1, SIGTERM};
+std::array<struct sigaction, handled.size()> former;
+
+extern "C" void remember_signal(int number) { asked = number; }
+
+}  // namespace
+
+StopRequest::StopRequest() {
+  struct sigaction action {};
+  action.sa_handler = remember_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (std::size_t i = 0; i < handled.size(); ++i) sigaction(handled[i], &action, &former[i]);
+}
+
+StopRequest::~StopRequest() {
+  for (std::size_t i = 0; i < handled.size(); ++i) sigaction(handled[i], &former[i], nullptr);
+}
+
+int StopRequest::signal() { return asked; }
+
+}  // namespace caravan::core

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layout/grid.hpp"
+
+#include "core/error.hpp"
+#include "core/text.hpp"
+
+namespace caravan::layout {
+namespace {
+
+std::vector<int> arithmetic(int first, int step, int count) {
+  std::vector<int> members;
+  for (int i = 0; i < count; ++i) members.push_back(first + i * step);
+  return members;
+}
+
+int checked(const char* key, std::int64_t value, int world) {
+  if (value < 1 || value > world || world % value != 0) {
+    core::bad_input("layout.", key, " = ", value, " does not divide the ", world, " rank", world == 1 ? "" : "s",
+                    " of this job; use ", core::join_numbers(core::divisors(world, world)),
+                    ", or start a number of ranks that is a multiple of ", value);
+  }
+  return static_cast<int>(value);
+}
+
+}  // namespace
+
+Grid::Grid(int world, int rank, const Options& options)
+    : world_(world), rank_(rank), tp_(checked("tp", options.tp, world)), ep_(checked("ep", options.ep, world)) {
+  CARAVAN_CHECK(rank >= 0 && rank < world);
+}
+
+std::vector<int> Grid::tp_group() const { return arithmetic(rank_ - tp_rank(), 1, tp_); }
+std::vector<int> Grid::dp_group() const { return arithmetic(tp_rank(), tp_, dp()); }
+std::vector<int> Grid::ep_group() const { return arithmetic(rank_ - ep_rank(), 1, ep_); }
+std::vector<int> Grid::edp_group() const { return arithmetic(ep_rank(), ep_, edp()); }
+
+Grid Grid::at(int rank) const {
+  Grid other = *this;
+  other.rank_ = rank;
+  return other;
+}
+
+std::string Grid::describe() const {
+  return core::concat(world_, world_ == 1 ? " rank" : " ranks", ": TP ", tp_, " × DP ", dp(), ", EP ", ep_, " × EDP ",
+                      edp());
+}
+
+}  // namespace caravan::layout

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layout/parameter_spec.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.hpp"
+
+namespace caravan::layout {
+
+Rectangle slice_of(const ParameterSpec& spec, const Grid& grid) {
+  Rectangle slice = whole(spec.shape);
+  if (spec.split) {
+    const std::size_t d = spec.split->dimension;
+    const int parts = spec.split->axis == Axis::tp ? grid.tp() : grid.ep();
+    const int part = spec.split->axis == Axis::tp ? grid.tp_rank() : grid.ep_rank();
+    CARAVAN_CHECK(d < spec.shape.size() && spec.shape[d] % parts == 0, spec.name);
+    slice.extent[d] = spec.shape[d] / parts;
+    slice.offset[d] = slice.extent[d] * part;
+  }
+  return slice;
+}
+
+std::vector<int> replicas_of(const ParameterSpec& spec, const Grid& grid) {
+  if (spec.split) return spec.split->axis == Axis::tp ? grid.dp_group() : grid.edp_group();
+  std::vector<int> world(static_cast<std::size_t>(grid.world()));
+  std::iota(world.begin(), world.end(), 0);
+  return world;
+}
+
+std::vector<std::vector<Rows>> share_rows(const std::vector<std::int64_t>& rows,
+                                          const std::vector<std::int64_t>& row_elements, int replicas) {
+  std::int64_t total = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) total += rows[i] * row_elements[i];
+  std::vector<std::vector<Rows>> shares(static_cast<std::size_t>(replicas), std::vector<Rows>(rows.size()));
+  std::int64_t before = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::int64_t begin = 0;
+    for (std::size_t replica = 0; replica < shares.size(); ++replica) {
+      // A row belongs to the replica in whose equal share of all elements its first element falls.
+      const std::int64_t limit = (total * (static_cast<std::int64_t>(replica) + 1) + replicas - 1) / replicas;
+      const std::int64_t width = std::max<std::int64_t>(row_elements[i], 1);
+      std::int64_t end = (limit - before + width - 1) / width;
+      end = std::min(rows[i], std::max(begin, end));
+      if (replica + 1 == shares.size()) end = rows[i];
+      shares[replica][i] = {begin, end};
+      begin = end;
+    }
+    before += rows[i] * row_elements[i];
+  }
+  return shares;
+}
+
+Rectangle rows_of(const Rectangle& slice, const Rows& rows) {
+  Rectangle part = slice;
+  part.offset.at(0) += rows.begin;
+  part.extent.at(0) = rows.count();
+  return part;
+}
+
+}  // namespace caravan::layout

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "layout/grid.hpp"
+#include "layout/rectangle.hpp"
+
+namespace caravan::layout {
+
+enum class Axis { tp, ep };
+
+/// Along which dimension of the global tensor, and over which axis, a parameter is cut into equal parts.
+struct Split {
+  std::size_t dimension = 0;
+  Axis axis = Axis::tp;
+  bool operator==(const Split&) const = default;
+};
+
+/// How a trainable's first value is drawn; every element from its index in the unsharded tensor.
+enum class Init { none, zeros, kaiming_uniform };  // kaiming_uniform: a = sqrt 5, so uniform in ±1/sqrt(fan_in)
+
+/// A parameter says once where it lives; everything else (the slice a rank holds, who sums its gradient, who owns
+/// which rows of its optimizer state, hyperslabs, bytes) follows from it.
+struct ParameterSpec {
+  std::string name;                    // Hugging Face name; experts of a layer are one tensor [E, …]
+  Shape shape;                         // of the whole tensor
+  core::DType storage = core::DType::f32;
+  std::optional<Split> split{};
+  bool trainable = false;
+  Init init = Init::none;
+};
+
+/// The part of the tensor that this rank of the grid holds.
+Rectangle slice_of(const ParameterSpec& spec, const Grid& grid);
+
+/// All ranks that hold the same slice, ascending. Not split: the world; split over tp: the DP group; over ep: the
+/// EDP group. They sum its gradient and share out its optimizer state.
+std::vector<int> replicas_of(const ParameterSpec& spec, const Grid& grid);
+
+/// A run of whole rows (indices along dimension 0) of a rank's slice.
+struct Rows {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t count() const { return end - begin; }
+  bool operator==(const Rows&) const = default;
+};
+
+/// Shares out tensors with `rows[i]` rows of `row_elements[i]` elements over `replicas` owners: the rows of all
+/// tensors in order are cut into consecutive runs of about equal element count, never inside a row. Result
+/// [replica][tensor]; runs of consecutive replicas join without a gap, so each owner's part of the concatenated
+/// tensors is contiguous.
+std::vector<std::vector<Rows>> share_rows(const std::vector<std::int64_t>& rows,
+                                          const std::vector<std::int64_t>& row_elements, int replicas);
+
+/// The rectangle of the global tensor that rows of a slice cover.
+Rectangle rows_of(const Rectangle& slice, const Rows& rows);
+
+}  // namespace caravan::layout
