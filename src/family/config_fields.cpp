@@ -33,10 +33,10 @@ const nlohmann::json& ConfigFields::at(const char* key) const {
 }
 
 void ConfigFields::refuse(const char* key, const std::string& why) const {
-  core::bad_input(file_, ": ", prefix_, key, " = ",
-                  object_.contains(key) ? object_.at(key).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                                        : "null",
-                  why);
+  core::bad_input(
+      file_, ": ", prefix_, key, " = ",
+      object_.contains(key) ? object_.at(key).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "null",
+      why);
 }
 
 std::string ConfigFields::text(const char* key) const {
@@ -46,8 +46,8 @@ std::string ConfigFields::text(const char* key) const {
 
 std::int64_t ConfigFields::whole(const char* key, std::int64_t least) const {
   const nlohmann::json& value = at(key);
-  const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= (std::uint64_t{1} << 53)
-                                               : value.is_number_integer();
+  const bool fits =
+      value.is_number_unsigned() ? value.get<std::uint64_t>() <= (std::uint64_t{1} << 53) : value.is_number_integer();
   if (!fits || value.get<std::int64_t>() < least) {
     refuse(key, core::concat(" is not a whole number of at least ", least));
   }

@@ -85,8 +85,7 @@ void check_targets(const std::vector<std::string>& targets, const std::string& w
   std::set<std::string> seen;
   for (const std::string& target : targets) {
     if (std::find(linears.begin(), linears.end(), target) == linears.end()) {
-      core::bad_input(where, ": ", target, " is no linear; use ",
-                      core::join({linears.begin(), linears.end()}));
+      core::bad_input(where, ": ", target, " is no linear; use ", core::join({linears.begin(), linears.end()}));
     }
     if (!seen.insert(target).second) core::bad_input(where, " names ", target, " twice");
   }

@@ -32,19 +32,19 @@ struct Lora {
 
 /// Everything that decides a model's numbers, apart from its weights. Field names in config.json are in the comments.
 struct ModelSpec {
-  std::string model_type;          // "llama" or "camelidae"
-  std::int64_t hidden = 0;         // hidden_size
-  std::int64_t ffn = 0;            // intermediate_size
-  std::int64_t layers = 0;         // num_hidden_layers
-  std::int64_t heads = 0;          // num_attention_heads
-  std::int64_t kv_heads = 0;       // num_key_value_heads; absent: heads
-  std::int64_t head_dim = 0;       // head_dim; absent: hidden / heads
-  std::int64_t vocabulary = 0;     // vocab_size
-  double rope_theta = 10000;       // rope_theta; absent: 10000, as in transformers
-  double norm_eps = 0;             // rms_norm_eps
-  std::int64_t max_positions = 0;  // max_position_embeddings
-  std::int64_t bos = 0;            // bos_token_id
-  std::int64_t eos = 0;            // eos_token_id
+  std::string model_type;                // "llama" or "camelidae"
+  std::int64_t hidden = 0;               // hidden_size
+  std::int64_t ffn = 0;                  // intermediate_size
+  std::int64_t layers = 0;               // num_hidden_layers
+  std::int64_t heads = 0;                // num_attention_heads
+  std::int64_t kv_heads = 0;             // num_key_value_heads; absent: heads
+  std::int64_t head_dim = 0;             // head_dim; absent: hidden / heads
+  std::int64_t vocabulary = 0;           // vocab_size
+  double rope_theta = 10000;             // rope_theta; absent: 10000, as in transformers
+  double norm_eps = 0;                   // rms_norm_eps
+  std::int64_t max_positions = 0;        // max_position_embeddings
+  std::int64_t bos = 0;                  // bos_token_id
+  std::int64_t eos = 0;                  // eos_token_id
   core::DType dtype = core::DType::f32;  // torch_dtype (dtype in newer files): of the frozen tensors
   std::optional<Pesc> pesc{};            // num_experts, topk, adapter_dim, moe_scaling
   std::optional<Lora> lora{};            // caravan.lora, which upcycle writes
