@@ -121,8 +121,7 @@ void Parameters::zero_gradients() {
   for (Bucket& bucket : buckets_) bucket.gradients.zero_();
 }
 
-void add_product(Trainable& parameter, const at::Tensor& left, const at::Tensor& right, double scale) {
-  at::Tensor gradient = parameter.gradient;
+void add_product(at::Tensor& gradient, const at::Tensor& left, const at::Tensor& right, double scale) {
   if (left.scalar_type() == at::kFloat) {
     gradient.addmm_(left.t(), right, 1.0, scale);
   } else {

@@ -76,7 +76,7 @@ class Parameters {
   std::vector<Bucket> buckets_;
 };
 
-/// Gradient of a product: parameter.gradient += scale · leftᵀ · right, in fp32. left [n, rows], right [n, columns].
-void add_product(Trainable& parameter, const at::Tensor& left, const at::Tensor& right, double scale);
+/// Gradient of a product: gradient += scale · leftᵀ · right, in fp32. left [n, rows], right [n, columns].
+void add_product(at::Tensor& gradient, const at::Tensor& left, const at::Tensor& right, double scale);
 
 }  // namespace caravan::parallel

@@ -67,7 +67,7 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
     }
     if (part.a) {
       const std::int64_t rank = part.a->value.size(0);
-      add_product(*part.b, dy, saved.u.narrow(1, column, rank), scale_);
+      add_product(part.b->gradient, dy, saved.u.narrow(1, column, rank), scale_);
       du_all.narrow(1, column, rank).copy_(at::mm(dy, part.b->value).mul_(scale_));
       column += rank;
     }
@@ -81,7 +81,7 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
   for (const LinearParts& part : parts_) {
     if (!part.a) continue;
     const at::Tensor mine = du.narrow(1, column, part.a->value.size(0));
-    add_product(*part.a, mine, dropped, 1.0);
+    add_product(part.a->gradient, mine, dropped, 1.0);
     if (ddropped.defined()) {
       ddropped.addmm_(mine, part.a->value);
     } else {
@@ -115,9 +115,9 @@ at::Tensor RowLinear::forward(const at::Tensor& z, const TokenAxis& axis, Dropou
                 gather_rows(*context_.groups.tp, "gather output gradient of row linear", gradients[0]);
             at::Tensor dz = at::mm(dy, parts_.base->materialise(unpacked));
             if (parts_.a) {
-              add_product(*parts_.b, dy, u, scale_);
+              add_product(parts_.b->gradient, dy, u, scale_);
               const at::Tensor du = at::mm(dy, parts_.b->value).mul_(scale_);
-              add_product(*parts_.a, du, dropout(input, identity, mask), 1.0);
+              add_product(parts_.a->gradient, du, dropout(input, identity, mask), 1.0);
               add_dropout(dz, at::mm(du, parts_.a->value), identity, mask);
             }
             return std::vector<at::Tensor>{dz};
