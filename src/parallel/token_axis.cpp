@@ -37,4 +37,9 @@ TokenAxis::TokenAxis(const TokenRows& rows, const Context& context)
   identity = padded<std::int64_t>(rows.identity, tokens, std::int64_t{0}, at::kLong, context.device);
 }
 
+at::Tensor TokenAxis::extend(std::span<const std::int32_t> values, std::int64_t pad) const {
+  CARAVAN_CHECK(static_cast<std::int64_t>(values.size()) == real);
+  return padded<std::int64_t>(values, tokens, pad, at::kLong, ids.device());
+}
+
 }  // namespace caravan::parallel

@@ -20,6 +20,12 @@ struct TokenRows {
   std::span<const std::int64_t> document_starts; // D + 1 offsets; attention never crosses them
 };
 
+/// Any struct with these fields, such as data::TokenBatch, as rows. It must outlive the result.
+template <typename Batch>
+TokenRows token_rows(const Batch& batch) {
+  return {batch.tokens, batch.positions, batch.sequence, batch.identity, batch.document_starts};
+}
+
 /// The flattened token axis of one forward pass, T tokens, the same on all ranks of a TP group. T is the number of
 /// tokens rounded up to a multiple of TP; pad rows stand at the end, have id −1 and sequence −1, and take no part in
 /// attention, routing, loss or statistics. Each TP rank holds the shard of T/TP consecutive rows.
@@ -36,6 +42,9 @@ struct TokenAxis {
   at::Tensor identity;          // int64 [T], the bits of core::token_identity
   at::Tensor sequence;          // int32 [T]
   std::vector<std::int64_t> document_starts;
+
+  /// One value per token as int64 [T]; pads get `pad`.
+  at::Tensor extend(std::span<const std::int32_t> values, std::int64_t pad) const;
 
   /// This rank's rows of a tensor whose dimension 0 is the token axis.
   at::Tensor shard_of(const at::Tensor& rows) const { return rows.narrow(0, shard_begin, shard); }

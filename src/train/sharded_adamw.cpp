@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/sharded_adamw.hpp"
+
+#include <cmath>
+
+#include "kernels/adamw.hpp"
+#include "parallel/collectives.hpp"
+
+namespace caravan::train {
+
+ShardedAdamW::ShardedAdamW(parallel::Parameters& parameters, const parallel::Context& context, const Options& options)
+    : context_(context), options_(options) {
+  for (parallel::Bucket& bucket : parameters.buckets()) {
+    const at::TensorOptions fp32 = bucket.gradients.options();
+    const at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
+    // Where the computation is fp32 the owned part of the values is the master.
+    states_.push_back({&bucket, owned.scalar_type() == at::kFloat ? owned : owned.to(at::kFloat),
+                       at::zeros({bucket.owned_count}, fp32), at::zeros({bucket.owned_count}, fp32), at::Tensor()});
+  }
+}
+
+void ShardedAdamW::reduce_gradients() {
+  for (State& state : states_) {
+    parallel::Bucket& bucket = *state.bucket;
+    if (bucket.replicas->size() == 1) {
+      state.gradient = bucket.gradients;
+      continue;
+    }
+    state.gradient = at::empty({bucket.owned_count}, bucket.gradients.options());
+    bucket.replicas
+        ->reduce_scatter("reduce gradients", bucket.gradients.const_data_ptr(), state.gradient.data_ptr(),
+                         bucket.counts, core::DType::f32)
+        .wait();
+  }
+}
+
+double ShardedAdamW::gradient_norm() const {
+  double squares = 0;
+  for (const State& state : states_) {
+    squares += kernels::sum_of_squares({}, state.gradient.const_data_ptr<float>(), state.gradient.numel());
+  }
+  return std::sqrt(context_.groups.world->all_reduce("sum of squared gradients", squares, comm::Reduce::sum));
+}
+
+void ShardedAdamW::update(std::int64_t step, double lr, double gradient_scale) {
+  const kernels::AdamW settings{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, step};
+  for (State& state : states_) {
+    parallel::Bucket& bucket = *state.bucket;
+    kernels::adamw({}, state.master.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
+                   state.exp_avg_sq.data_ptr<float>(), state.gradient.const_data_ptr<float>(), gradient_scale, settings,
+                   bucket.owned_count);
+    at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
+    if (owned.scalar_type() != at::kFloat) owned.copy_(state.master);
+    bucket.replicas
+        ->all_gather("gather updated parameters", owned.const_data_ptr(), bucket.values.data_ptr(), bucket.counts,
+                     parallel::dtype_of(owned.scalar_type()))
+        .wait();
+  }
+}
+
+std::vector<ShardedAdamW::Piece> ShardedAdamW::owned_pieces() {
+  std::vector<Piece> pieces;
+  for (State& state : states_) {
+    const parallel::Bucket& bucket = *state.bucket;
+    const auto& rows = bucket.rows[static_cast<std::size_t>(bucket.replicas->rank())];
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < bucket.members.size(); ++i) {
+      if (rows[i].count() == 0) continue;
+      const parallel::Trainable& member = *bucket.members[i];
+      const layout::Rectangle part = layout::rows_of(member.slice, rows[i]);
+      const auto add = [&](const std::string& prefix, at::Tensor& values) {
+        pieces.push_back({prefix + member.spec.name, member.spec.shape, part, values.data_ptr<float>() + at});
+      };
+      add("", state.master);
+      add("optimizer/exp_avg/", state.exp_avg);
+      add("optimizer/exp_avg_sq/", state.exp_avg_sq);
+      at += part.count();
+    }
+  }
+  return pieces;
+}
+
+void ShardedAdamW::load(const layout::TensorSource& source) {
+  for (const Piece& piece : owned_pieces()) {
+    if (source.contains(piece.name)) source.read(piece.name, piece.part, core::DType::f32, piece.data);
+  }
+}
+
+}  // namespace caravan::train

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <vector>
+
+#include "parallel/parameters.hpp"
+#include "train/options.hpp"
+
+namespace caravan::train {
+
+/// AdamW whose masters and moments (fp32) are shared out over each parameter's replicas (ZeRO stage 1, Rajbhandari et
+/// al. 2020) in whole rows: an owned piece is a rectangle of the global tensor.
+class ShardedAdamW {
+ public:
+  ShardedAdamW(parallel::Parameters& parameters, const parallel::Context& context, const Options& options);
+
+  /// Sums the gradients over the replicas; each rank keeps the sums of the rows it owns. Collective.
+  void reduce_gradients();
+
+  /// Global L2 norm of the reduced gradients, summed in fp64; every element has one owner. Collective.
+  double gradient_norm() const;
+
+  /// One update with the reduced gradients times `gradient_scale`, then the new values go to all replicas. `step` counts
+  /// from 1. Collective.
+  void update(std::int64_t step, double lr, double gradient_scale);
+
+  /// A piece of a tensor that this rank owns: part of the parameter or of one of its moments.
+  struct Piece {
+    std::string name;  // of the parameter, or "optimizer/exp_avg/NAME", "optimizer/exp_avg_sq/NAME"
+    layout::Shape shape;
+    layout::Rectangle part;
+    float* data;  // row-major; valid as long as the optimizer
+  };
+  /// All pieces of this rank: weights and moments. Pieces of all ranks cover every tensor exactly once.
+  std::vector<Piece> owned_pieces();
+
+  /// Takes masters (and, if the source has them, moments) from a checkpoint of any layout; without moments they are 0.
+  void load(const layout::TensorSource& source);
+
+ private:
+  struct State {
+    parallel::Bucket* bucket;
+    at::Tensor master, exp_avg, exp_avg_sq, gradient;  // fp32 [owned]
+  };
+
+  const parallel::Context& context_;
+  Options options_;
+  std::vector<State> states_;
+};
+
+}  // namespace caravan::train

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.hpp"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "parallel/collectives.hpp"
+
+namespace caravan::train {
+
+Trainer::Trainer(const parallel::Context& context, const model::Decoder& decoder, parallel::Parameters& parameters,
+                 const Options& options, double lora_dropout, const Schedule& schedule)
+    : context_(context),
+      decoder_(decoder),
+      parameters_(parameters),
+      options_(options),
+      dropout_{static_cast<std::uint64_t>(options.seed), lora_dropout, options.expert_dropout},
+      schedule_(schedule),
+      optimizer_(parameters, context, options) {}
+
+void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& totals, Sums& sums) {
+  const at::AutoGradMode with_gradients(true);
+  const parallel::TokenAxis axis(parallel::token_rows(batch), context_);
+  const family::ModelSpec& spec = decoder_.spec();
+  model::Pass pass{axis, dropout_, nullptr};
+  const double tokens = static_cast<double>(std::max<std::int64_t>(1, totals.tokens));
+  if (spec.pesc) {
+    pass.routing = std::make_shared<model::RoutingRecord>(
+        context_, axis, spec.layers, spec.pesc->experts,
+        batch_scope() ? model::BalanceScope::batch : model::BalanceScope::sequence);
+    pass.routing->gradient_scale = options_.balance_loss * static_cast<double>(spec.pesc->experts) /
+                                   (static_cast<double>(spec.layers) * tokens);
+  }
+  const at::Tensor hidden = decoder_.forward(pass);
+  // A batch without a target (possible with the literal template only) has no loss rather than 0/0.
+  const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
+  const parallel::TokenLoss loss = decoder_.loss(hidden, axis.extend(batch.targets, -100), scale);
+  sums.ce += loss.sum;
+  if (pass.routing) {
+    pass.routing->reduce();
+    sums.balance += pass.routing->share_times_probability() * pass.routing->gradient_scale;
+    const at::Tensor assignments = pass.routing->assignments();
+    sums.assignments = sums.assignments.defined() ? sums.assignments + assignments : assignments;
+  }
+  loss.loss.backward();
+}
+
+void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
+  if (!sums.assignments.defined()) return;
+  const at::Tensor share = sums.assignments.div(sums.assignments.sum(1, /*keepdim=*/true).clamp_min(1));
+  const auto experts = static_cast<double>(share.size(1));
+  report.busiest_expert = share.amax(1).mean().item<double>() * experts;
+  report.idlest_expert = share.amin(1).mean().item<double>() * experts;
+}
+
+StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches,
+                         const BatchTotals& totals) {
+  parameters_.zero_gradients();
+  Sums sums;
+  for (const data::TokenBatch& batch : micro_batches) accumulate(batch, totals, sums);
+
+  comm::Communicator& dp = *context_.groups.dp;
+  sums.ce = dp.all_reduce("sum loss", sums.ce, comm::Reduce::sum);
+  if (!batch_scope() && sums.assignments.defined()) {
+    sums.balance = dp.all_reduce("sum balance loss", sums.balance, comm::Reduce::sum);
+    parallel::all_reduce(dp, "sum expert assignments", sums.assignments, comm::Reduce::sum);
+  }
+  optimizer_.reduce_gradients();
+
+  StepReport report;
+  report.step = step;
+  report.ce_loss = sums.ce / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
+  report.balance_loss = sums.balance;
+  report.loss = report.ce_loss + report.balance_loss;
+  report.lr = schedule_.rate(step);
+  report.grad_norm = optimizer_.gradient_norm();
+  report.tokens = totals.tokens;
+  report.targets = totals.targets;
+  describe_experts(sums, report);
+  if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
+    throw core::Error(core::ExitCode::numerics,
+                      core::concat("step ", step, ": loss ", report.loss, " and gradient norm ", report.grad_norm,
+                                   " are not finite; the parameters of step ", step - 1,
+                                   " are kept. Lower train.lr or train.clip, or look into the data of this step"));
+  }
+  // torch's clip_grad_norm_: factor clip / (norm + 1e-6), at most 1.
+  const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (report.grad_norm + 1e-6)) : 1.0;
+  optimizer_.update(step, report.lr, scale);
+  return report;
+}
+
+}  // namespace caravan::train

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "data/batches.hpp"
+#include "model/decoder.hpp"
+#include "train/schedule.hpp"
+#include "train/sharded_adamw.hpp"
+
+namespace caravan::train {
+
+/// What one step was and did; the same on every rank.
+struct StepReport {
+  std::int64_t step = 0;
+  double loss = 0;          // ce_loss + balance_loss
+  double ce_loss = 0;       // mean over the targets of the global batch
+  double balance_loss = 0;  // alpha when routing is even
+  double lr = 0;
+  double grad_norm = 0;  // before clipping
+  std::int64_t tokens = 0;
+  std::int64_t targets = 0;
+  double busiest_expert = 0;  // largest share of a layer's assignments, times E, mean over layers; 1 = even
+  double idlest_expert = 0;   // smallest share likewise
+};
+
+/// The numbers of one global batch that a rank cannot see in its own part of it.
+struct BatchTotals {
+  std::int64_t tokens = 0;   // T, without pads
+  std::int64_t targets = 0;  // N
+};
+
+/// Runs optimizer steps: forward and backward over the micro-steps, reduction, clipping, update.
+class Trainer {
+ public:
+  Trainer(const parallel::Context& context, const model::Decoder& decoder, parallel::Parameters& parameters,
+          const Options& options, double lora_dropout, const Schedule& schedule);
+
+  /// Step number `step`, from 1, on this data-parallel rank's micro-batches; every rank has the same number of them, some
+  /// perhaps empty. Collective. Throws (exit 16) when loss or gradient is not finite; parameters are then unchanged.
+  StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals);
+
+  ShardedAdamW& optimizer() { return optimizer_; }
+  const Schedule& schedule() const { return schedule_; }
+
+ private:
+  /// What micro-steps add up.
+  struct Sums {
+    double ce = 0;          // of this DP rank's targets
+    double balance = 0;     // of the rows that this rank sees
+    at::Tensor assignments; // fp64 [layers, E]
+  };
+  /// Forward and backward of one micro-batch; gradients are added to the parameters' buffers.
+  void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, Sums& sums);
+  void describe_experts(const Sums& sums, StepReport& report) const;
+  bool batch_scope() const { return options_.balance_scope == "batch"; }
+
+  const parallel::Context& context_;
+  const model::Decoder& decoder_;
+  parallel::Parameters& parameters_;
+  Options options_;
+  model::DropoutRates dropout_;
+  Schedule schedule_;
+  ShardedAdamW optimizer_;
+};
+
+}  // namespace caravan::train
