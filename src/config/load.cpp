@@ -94,13 +94,16 @@ class Loader {
 
   void unknown(const std::string& where, const char* kind, const std::string& name,
                const std::vector<std::string>& candidates) {
-    // A right key in a wrong section is nearer than any misspelling.
+    // A missing ending first; then a right key in a wrong section is nearer than any misspelling.
     const std::string key = name.substr(name.find('.') + 1);
-    std::string near;
+    std::string longer, elsewhere;
     for (const std::string& candidate : candidates) {
-      if (candidate.substr(candidate.find('.') + 1) == key) near = candidate;
+      if (candidate.starts_with(name)) longer = candidate;
+      if (candidate.substr(candidate.find('.') + 1) == key) elsewhere = candidate;
     }
-    if (near.empty()) near = core::nearest_match(name, candidates);
+    const std::string near = !longer.empty()      ? longer
+                             : !elsewhere.empty() ? elsewhere
+                                                  : core::nearest_match(name, candidates);
     errors_.push_back(
         core::concat(where, "unknown ", kind, " ", name, near.empty() ? "" : "; did you mean " + near + "?"));
   }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layout/grid.hpp"
+
+#include <set>
+
+#include "core/error.hpp"
+#include "tests/support/catch.hpp"
+
+using caravan::layout::Grid;
+using Members = std::vector<int>;
+
+TEST_CASE("16 ranks, TP 2, EP 4: the groups of Megatron's parallel folding") {
+  const Grid grid(16, 0, {2, 4});
+  CHECK((grid.dp() == 8 && grid.edp() == 4));
+  CHECK(grid.tp_group() == Members{0, 1});
+  CHECK(grid.dp_group() == Members{0, 2, 4, 6, 8, 10, 12, 14});
+  CHECK(grid.ep_group() == Members{0, 1, 2, 3});
+  CHECK(grid.edp_group() == Members{0, 4, 8, 12});
+  const Grid seven = grid.at(7);
+  CHECK(seven.tp_group() == Members{6, 7});
+  CHECK(seven.dp_group() == Members{1, 3, 5, 7, 9, 11, 13, 15});
+  CHECK(seven.ep_group() == Members{4, 5, 6, 7});
+  CHECK(seven.edp_group() == Members{3, 7, 11, 15});
+  CHECK(grid.describe() == "16 ranks: TP 2 × DP 8, EP 4 × EDP 4");
+}
+
+TEST_CASE("every kind of group cuts the world into equal parts in which each rank knows its place") {
+  for (const int world : {1, 2, 6, 12, 16}) {
+    for (int tp = 1; tp <= world; ++tp) {
+      for (int ep = 1; ep <= world; ++ep) {
+        if (world % tp != 0 || world % ep != 0) continue;
+        using Group = Members (Grid::*)() const;
+        using Place = int (Grid::*)() const;
+        const std::vector<std::pair<Group, Place>> kinds{{&Grid::tp_group, &Grid::tp_rank},
+                                                         {&Grid::dp_group, &Grid::dp_rank},
+                                                         {&Grid::ep_group, &Grid::ep_rank},
+                                                         {&Grid::edp_group, &Grid::edp_rank}};
+        for (const auto& [group, place] : kinds) {
+          std::set<Members> groups;
+          std::size_t members = 0;
+          for (int rank = 0; rank < world; ++rank) {
+            const Grid grid(world, rank, {tp, ep});
+            const Members mine = (grid.*group)();
+            CHECK(mine.at(static_cast<std::size_t>((grid.*place)())) == rank);
+            if (groups.insert(mine).second) members += mine.size();
+          }
+          CHECK(members == static_cast<std::size_t>(world));  // disjoint, and all of them
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a layout that does not divide the ranks is refused with those that do") {
+  CHECK_THROWS_WITH(
+      Grid(12, 0, {5, 1}),
+      "layout.tp = 5 does not divide the 12 ranks of this job; use 1, 2, 3, 4, 6 or 12, or start a number "
+      "of ranks that is a multiple of 5");
+  CHECK_THROWS_WITH(Grid(1, 0, {1, 2}),
+                    "layout.ep = 2 does not divide the 1 rank of this job; use 1, or start a number of ranks that is a "
+                    "multiple of 2");
+}

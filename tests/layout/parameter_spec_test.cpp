@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layout/parameter_spec.hpp"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "tests/support/catch.hpp"
+
+using namespace caravan::layout;
+
+namespace {
+
+ParameterSpec parameter(Shape shape, std::optional<Split> split) {
+  return {.name = "p", .shape = std::move(shape), .split = split};
+}
+
+// How often each element of the tensor lies in a box.
+void count_box(const Shape& shape, const Rectangle& box, std::vector<int>& counts) {
+  for (std::int64_t i = 0; i < element_count(shape); ++i) {
+    std::int64_t rest = i;
+    bool inside = true;
+    for (std::size_t d = shape.size(); d-- > 0; rest /= shape[d]) {
+      const std::int64_t at = rest % shape[d];
+      inside = inside && at >= box.offset[d] && at < box.offset[d] + box.extent[d];
+    }
+    if (inside) ++counts[static_cast<std::size_t>(i)];
+  }
+}
+
+}  // namespace
+
+TEST_CASE("slices cover a tensor once per replica, and replicas are the ranks with the same slice") {
+  const std::vector<ParameterSpec> parameters{parameter({12}, {}), parameter({12, 5}, Split{0, Axis::tp}),
+                                              parameter({5, 12}, Split{1, Axis::tp}),
+                                              parameter({12, 2, 3}, Split{0, Axis::ep})};
+  for (const auto& [world, tp, ep] :
+       std::vector<std::array<int, 3>>{{1, 1, 1}, {4, 2, 4}, {4, 4, 2}, {6, 2, 3}, {12, 3, 4}}) {
+    for (const ParameterSpec& spec : parameters) {
+      std::vector<int> counts(static_cast<std::size_t>(element_count(spec.shape)));
+      std::vector<Rectangle> slices;
+      for (int rank = 0; rank < world; ++rank) {
+        slices.push_back(slice_of(spec, Grid(world, rank, {tp, ep})));
+        count_box(spec.shape, slices.back(), counts);
+      }
+      const auto replicas = replicas_of(spec, Grid(world, 0, {tp, ep})).size();
+      CHECK(std::all_of(counts.begin(), counts.end(), [&](int c) { return c == static_cast<int>(replicas); }));
+      for (int rank = 0; rank < world; ++rank) {
+        std::vector<int> same;
+        for (int other = 0; other < world; ++other) {
+          if (slices[static_cast<std::size_t>(other)] == slices[static_cast<std::size_t>(rank)]) same.push_back(other);
+        }
+        CHECK(replicas_of(spec, Grid(world, rank, {tp, ep})) == same);
+      }
+    }
+  }
+}
+
+TEST_CASE("shared rows cover every tensor in order and differ by at most a row from an equal share") {
+  struct Case {
+    std::vector<std::int64_t> rows, row_elements;
+  };
+  const std::vector<Case> cases{{{10}, {3}},
+                                {{1, 1, 1}, {5, 5, 5}},
+                                {{7, 64, 3, 100}, {16, 2, 300, 1}},
+                                {{4, 8, 4}, {1, 1, 1}},
+                                {{2, 0, 3}, {4, 9, 4}},
+                                {{}, {}}};
+  for (const Case& item : cases) {
+    const std::int64_t total =
+        std::inner_product(item.rows.begin(), item.rows.end(), item.row_elements.begin(), std::int64_t{0});
+    const std::int64_t widest =
+        item.row_elements.empty() ? 0 : *std::max_element(item.row_elements.begin(), item.row_elements.end());
+    for (const int replicas : {1, 2, 3, 7, 40}) {
+      const auto shares = share_rows(item.rows, item.row_elements, replicas);
+      REQUIRE(shares.size() == static_cast<std::size_t>(replicas));
+      for (std::size_t tensor = 0; tensor < item.rows.size(); ++tensor) {
+        std::int64_t next = 0;
+        for (const auto& share : shares) {
+          CHECK(share[tensor].begin == next);
+          CHECK(share[tensor].end >= share[tensor].begin);
+          next = share[tensor].end;
+        }
+        CHECK(next == item.rows[tensor]);
+      }
+      std::size_t last_tensor = 0;  // a later replica starts where the earlier one stopped, never before
+      for (const auto& share : shares) {
+        std::int64_t elements = 0;
+        for (std::size_t tensor = 0; tensor < item.rows.size(); ++tensor) {
+          elements += share[tensor].count() * item.row_elements[tensor];
+          if (share[tensor].count() > 0) {
+            CHECK(tensor >= last_tensor);
+            last_tensor = tensor;
+          }
+        }
+        CHECK(std::abs(elements * replicas - total) <= (widest + 1) * replicas);
+      }
+    }
+  }
+}
+
+TEST_CASE("rows of a slice are a box of the global tensor") {
+  const Rectangle slice{{6, 4, 0}, {3, 2, 5}};
+  CHECK(rows_of(slice, {1, 3}) == Rectangle{{7, 4, 0}, {2, 2, 5}});
+  CHECK(rows_of(slice, {0, 0}).count() == 0);
+}
