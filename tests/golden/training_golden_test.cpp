@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reference's training trajectory through the trainer that the program uses; only batches and initial values come
+// from the files.
+#include "nlohmann/json.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/fixtures.hpp"
+#include "tests/support/model_on_grid.hpp"
+#include "tests/support/tensors.hpp"
+#include "train/trainer.hpp"
+
+#include <fstream>
+
+namespace caravan::tests {
+namespace {
+
+// Tolerances of the fixtures' README: other orders of summation differ by 1e-7 relative in loss and norm, 7.5e-8 in
+// gradients, 2.6e-7 in parameters that moved by up to 0.02.
+constexpr double relative_tolerance = 1e-5;
+constexpr double gradient_tolerance = 2e-6;
+constexpr double parameter_tolerance = 2e-5;
+
+/// Trainables under PEFT's names; a layer's experts are stacked.
+class PeftFile final : public layout::TensorSource {
+ public:
+  explicit PeftFile(const std::filesystem::path& path) : file_(path) {}
+
+  bool contains(const std::string& name) const override { return !parts_of(name).empty(); }
+  Info info(const std::string& name) const override {
+    const at::Tensor whole = tensor(name);
+    return {whole.sizes().vec(), core::DType::f32};
+  }
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
+    const at::Tensor whole = tensor(name).contiguous();
+    REQUIRE(dtype == core::DType::f32);
+    layout::copy_part(part, layout::whole(whole.sizes().vec()), whole.data_ptr(), part, target, 4);
+  }
+  std::string where() const override { return file_.path().string(); }
+
+  at::Tensor tensor(const std::string& name) const {
+    std::vector<at::Tensor> parts;
+    for (const std::string& part : parts_of(name)) parts.push_back(read_tensor(file_, part));
+    return name.find(".experts.") == std::string::npos ? parts.at(0) : at::stack(parts);
+  }
+
+ private:
+  std::vector<std::string> parts_of(const std::string& name) const {
+    std::string foreign = "base_model.model." + name;
+    const auto replace = [&](const std::string& what, const std::string& by) {
+      const std::size_t at = foreign.find(what);
+      if (at != std::string::npos) foreign.replace(at, what.size(), by);
+    };
+    replace("lora_A.", "lora_A.default.");
+    replace("lora_B.", "lora_B.default.");
+    if (foreign.find(".experts.") == std::string::npos) {
+      return file_.contains(foreign) ? std::vector<std::string>{foreign} : std::vector<std::string>{};
+    }
+    std::vector<std::string> parts;
+    const std::string base = foreign;
+    for (std::size_t e = 0;; ++e) {
+      foreign = base;
+      replace(".experts.", ".experts.expert_" + std::to_string(e) + ".");
+      if (!file_.contains(foreign)) return parts;
+      parts.push_back(foreign);
+    }
+  }
+
+  io::SafetensorsFile file_;
+};
+
+nlohmann::json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+/// The dense base of the fixture with the trainables that its log describes.
+family::ModelSpec training_spec(const std::filesystem::path& base, const nlohmann::json& log) {
+  const family::Pesc pesc{log.at("num_experts"), log.at("topk"), log.at("adapter_dim"), log.at("moe_scaling")};
+  family::LoraOptions lora;
+  lora.rank = log.at("lora_r");
+  lora.alpha = log.at("lora_alpha");
+  return family::crafted(family::read_model_spec(base.string()), pesc, family::lora_of(lora));
+}
+
+void compare_parameters(ModelOnGrid& model, const PeftFile& expected) {
+  for (const layout::ParameterSpec& spec : model.parameters.specs()) {
+    if (!spec.trainable) continue;
+    const parallel::Trainable& parameter = model.parameters.trainable(spec.name);
+    at::Tensor wanted = at::empty(parameter.slice.extent);
+    expected.read(spec.name, parameter.slice, core::DType::f32, wanted.data_ptr());
+    CAPTURE(spec.name);
+    CHECK(max_difference(parameter.value, wanted) < parameter_tolerance);
+  }
+}
+
+void compare_gradients(ModelOnGrid& model, const PeftFile& expected) {
+  for (parallel::Bucket& bucket : model.parameters.buckets()) {
+    at::Tensor sums = bucket.gradients.clone();
+    parallel::all_reduce(*bucket.replicas, "sum gradients for comparison", sums, comm::Reduce::sum);
+    std::int64_t at = 0;
+    for (const parallel::Trainable* member : bucket.members) {
+      at::Tensor wanted = at::empty(member->slice.extent);
+      expected.read(member->spec.name, member->slice, core::DType::f32, wanted.data_ptr());
+      CAPTURE(member->spec.name);
+      CHECK(max_difference(sums.narrow(0, at, member->slice.count()).view(member->slice.extent), wanted) <
+            gradient_tolerance);
+      at += member->slice.count();
+    }
+  }
+}
+
+void follow_trajectory(const std::string& run, int tp, int ep, const std::string& balance_scope = "batch") {
+  const std::filesystem::path folder = fixtures() / "train";
+  const nlohmann::json log = read_json(folder / run / "log.json");
+  const std::string base_name = log.at("base_model");
+  const std::filesystem::path base = fixtures() / base_name;
+  const family::ModelSpec spec = training_spec(base, log);
+  const family::HuggingFaceSource frozen(base.string(), family::read_model_spec(base.string()));
+  const PeftFile initial(folder / "init.safetensors");
+  ModelOnGrid model(spec, frozen, &initial, tp, ep);
+
+  train::Options options;
+  options.lr = log.at("lr");
+  options.clip = log.at("max_grad_norm");
+  options.beta1 = log.at("betas").at(0);
+  options.beta2 = log.at("betas").at(1);
+  options.eps = log.at("eps");
+  options.weight_decay = log.at("weight_decay");
+  options.steps = log.at("steps");
+  options.warmup_steps = log.at("warmup_steps");
+  options.expert_dropout = log.at("dropout");
+  options.balance_loss = run == "balance" ? log.at("aux_alpha").get<double>() : 0.0;
+  options.balance_scope = balance_scope;
+  train::Trainer trainer(model.context, *model.decoder, model.parameters, options, log.at("dropout"),
+                         train::make_schedule(options, 0));
+
+  const io::SafetensorsFile batches(folder / "batches.safetensors");
+  for (const nlohmann::json& line : log.at("log")) {
+    const std::int64_t step = line.at("step");
+    const std::string prefix = "step" + std::to_string(step) + ".";
+    const at::Tensor ids = read_tensor(batches, prefix + "input_ids");
+    const at::Tensor mask = read_tensor(batches, prefix + "attention_mask");
+    const at::Tensor labels = read_tensor(batches, prefix + "labels");
+    // Every data-parallel rank takes its share of the rows in one micro-step.
+    const std::int64_t dp = model.context.grid.dp();
+    REQUIRE(ids.size(0) % dp == 0);
+    const std::int64_t rows = ids.size(0) / dp;
+    const std::vector<data::TokenBatch> micro{
+        batch_of_rows(ids, mask, labels, rows * model.context.grid.dp_rank(), rows)};
+    const std::int64_t targets = labels.narrow(1, 1, labels.size(1) - 1).ne(-100).sum().item<std::int64_t>();
+    const train::StepReport report =
+        trainer.step(step, micro, {mask.sum().item<std::int64_t>(), targets});
+    CAPTURE(run, tp, ep, step);
+    CHECK(report.loss == Approx(line.at("loss").get<double>()).epsilon(relative_tolerance));
+    CHECK(report.ce_loss == Approx(line.at("ce_loss").get<double>()).epsilon(relative_tolerance));
+    CHECK(report.grad_norm == Approx(line.at("grad_norm").get<double>()).epsilon(relative_tolerance));
+    CHECK(report.lr == Approx(line.at("lr").get<double>()).epsilon(1e-12));
+    if (run == "balance") {
+      CHECK(report.balance_loss == Approx(line.at("aux_loss").get<double>()).epsilon(relative_tolerance));
+    }
+    if (step == 1) compare_gradients(model, PeftFile(folder / run / "grads_step1.safetensors"));
+    const std::filesystem::path after = folder / run / ("after_step" + std::to_string(step) + ".safetensors");
+    if (std::filesystem::exists(after)) compare_parameters(model, PeftFile(after));
+  }
+}
+
+/// The layout of the reference run for this number of ranks: 1; TP 2 × EP 2; TP 2 × DP 2 × EP 4.
+std::pair<int, int> layout_here() {
+  const int world = comm::make_world(60)->size();
+  return {world == 1 ? 1 : 2, world};
+}
+
+}  // namespace
+
+TEST_CASE("Training follows the reference without a balance loss", "[golden]") {
+  const auto [tp, ep] = layout_here();
+  follow_trajectory("plain", tp, ep);
+}
+
+TEST_CASE("Training follows the reference with the balance loss", "[golden]") {
+  const auto [tp, ep] = layout_here();
+  follow_trajectory("balance", tp, ep);
+}
+
+}  // namespace caravan::tests
