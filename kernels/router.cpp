@@ -2,6 +2,7 @@
 #include "kernels/router.hpp"
 
 #include <bit>
+#include <limits>
 
 #include "kernels/detail/math.hpp"
 #include "kernels/detail/parallel.hpp"
@@ -20,20 +21,24 @@ CARAVAN_FUNCTION std::int32_t order_key(float value) {
   return bits < 0 ? bits ^ 0x7fffffff : bits;
 }
 
-/// The largest logit that comes after (key, index) `last` in the order "larger first, then lower index".
+/// The first expert in the order "larger logit first, then lower index" after expert `last` (-1: after none).
 CARAVAN_FUNCTION int next_choice(const float* logits, int experts, int last) {
-  int best = -1;
-  std::int32_t best_key = 0;
-  const std::int32_t last_key = last < 0 ? 0 : order_key(logits[last]);
+  const bool first = last < 0;
+  const std::int32_t last_key = first ? 0 : order_key(logits[last]);
+  const auto open = [=](int e, std::int32_t key) { return first || key < last_key || (key == last_key && e > last); };
+  // Two loops: a maximum of integers vectorises, a search for its place ends early.
+  std::int32_t best = std::numeric_limits<std::int32_t>::min();
   for (int e = 0; e < experts; ++e) {
     const std::int32_t key = order_key(logits[e]);
-    const bool open = last < 0 || key < last_key || (key == last_key && e > last);
-    if (open && (best < 0 || key > best_key)) {
-      best = e;
-      best_key = key;
-    }
+    const std::int32_t candidate = open(e, key) ? key : std::numeric_limits<std::int32_t>::min();
+    best = candidate > best ? candidate : best;
   }
-  return best;
+  int e = 0;
+  for (; e + 1 < experts; ++e) {
+    const std::int32_t key = order_key(logits[e]);
+    if (key == best && open(e, key)) break;
+  }
+  return e;
 }
 
 CARAVAN_FUNCTION void choose(const float* logits, int experts, int topk, std::int32_t* indices, float* weights) {
