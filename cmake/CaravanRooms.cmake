@@ -27,8 +27,8 @@ function(caravan_use_torch_headers target)
     file(WRITE "${PROJECT_BINARY_DIR}/torch_headers.cpp" "// Carries the precompiled header.\n")
     add_library(caravan_torch_headers OBJECT "${PROJECT_BINARY_DIR}/torch_headers.cpp")
     target_link_libraries(caravan_torch_headers PRIVATE caravan_torch caravan_flags)
-    target_precompile_headers(caravan_torch_headers PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
-                              <torch/csrc/autograd/generated/variable_factories.h>)
+    target_precompile_headers(caravan_torch_headers PRIVATE <ATen/ATen.h> <torch/csrc/autograd/function.h>
+                              <torch/csrc/autograd/variable.h>)
   endif()
   target_precompile_headers(${target} REUSE_FROM caravan_torch_headers)
 endfunction()

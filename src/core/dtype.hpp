@@ -21,12 +21,12 @@ std::string_view name_of(DType dtype);
 /// The inverse of name_of. Throws (exit 2) on another name.
 DType dtype_from_name(std::string_view name);
 
-inline float bf16_to_float(std::uint16_t bits) {
+constexpr float bf16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// Rounds to nearest, ties to even; NaN stays NaN.
-inline std::uint16_t float_to_bf16(float value) {
+constexpr std::uint16_t float_to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
   return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);

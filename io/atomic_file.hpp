@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "io/file_descriptor.hpp"
+
+namespace caravan::io {
+
+/// A file that appears under its name whole or not at all: bytes go to PATH.tmp-PID; commit() makes them durable and
+/// renames. Dropped without commit(), it leaves what was under the name before. Every failure throws core::Error with
+/// the path (exit 74 when the storage is full, else 2).
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  FileDescriptor file_;
+};
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// The whole file as bytes. Throws (exit 2) with the path.
+std::string read_file(const std::filesystem::path& path);
+
+/// Writes everything, whatever portion the system takes at once. `path` is for the message.
+void write_all(int descriptor, const void* data, std::size_t bytes, const std::filesystem::path& path);
+
+/// Makes a file's bytes durable.
+void fsync_file(const std::filesystem::path& path);
+/// Makes a folder's entries (creations, renames) durable; a file system that cannot do that for folders is accepted.
+void fsync_folder(const std::filesystem::path& folder);
+
+}  // namespace caravan::io

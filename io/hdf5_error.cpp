@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/hdf5_error.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "core/error.hpp"
+
+namespace caravan::io {
+namespace {
+
+std::recursive_mutex& library_mutex() {
+  static std::recursive_mutex mutex;
+  return mutex;
+}
+
+struct Innermost {
+  std::string text;
+  int system_error = 0;
+};
+
+// The file driver writes the system's error into its text: "… errno = 28, error message = 'No space left on device' …".
+extern "C" herr_t note_innermost(unsigned depth, const H5E_error2_t* error, void* data) {
+  auto& innermost = *static_cast<Innermost*>(data);
+  const std::string text = error->desc != nullptr ? error->desc : "";
+  if (depth == 0) innermost.text = std::string(error->func_name != nullptr ? error->func_name : "") + ": " + text;
+  const std::size_t at = text.find("errno = ");
+  if (innermost.system_error == 0 && at != std::string::npos) {
+    innermost.system_error = std::atoi(text.c_str() + at + 8);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+void throw_hdf5_error(const Hdf5Action& action) {
+  Innermost innermost;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_innermost, &innermost);
+  H5Eclear2(H5E_DEFAULT);
+  const bool full = innermost.system_error == ENOSPC || innermost.system_error == EDQUOT;
+  const std::string message = core::concat(
+      "cannot ", action.verb, " ", action.path.string(), action.dataset.empty() ? "" : ", dataset " + action.dataset,
+      full ? ": the storage is full or over quota; free space, then start again (HDF5: " : " (HDF5: ", innermost.text,
+      ")");
+  throw core::Error(full ? core::ExitCode::storage_full : core::ExitCode::bad_input, message);
+}
+
+}  // namespace caravan::io

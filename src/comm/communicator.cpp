@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/communicator.hpp"
+
+#include <exception>
+#include <utility>
+
+namespace caravan::comm {
+
+Pending& Pending::operator=(Pending&& other) {
+  wait();
+  finish_ = std::exchange(other.finish_, nullptr);
+  return *this;
+}
+
+Pending::~Pending() noexcept(false) {
+  // While an exception unwinds, the peers may never come: waiting could hang, and throwing would end the process.
+  if (finish_ && std::uncaught_exceptions() == 0) wait();
+}
+
+void Pending::wait() {
+  if (const auto finish = std::exchange(finish_, nullptr)) finish();
+}
+
+double Communicator::all_reduce(const char* operation, double value, Reduce reduce) {
+  all_reduce(operation, &value, 1, core::DType::f64, reduce).wait();
+  return value;
+}
+
+std::int64_t Communicator::all_reduce(const char* operation, std::int64_t value, Reduce reduce) {
+  all_reduce(operation, &value, 1, core::DType::i64, reduce).wait();
+  return value;
+}
+
+std::vector<std::string> Communicator::all_gather_text(const char* operation, const std::string& text) {
+  const auto ranks = static_cast<std::size_t>(size());
+  Counts lengths(ranks);
+  const auto length = static_cast<std::int64_t>(text.size());
+  all_gather(operation, &length, lengths.data(), Counts(ranks, 1), core::DType::i64).wait();
+  std::int64_t total = 0;
+  for (const std::int64_t n : lengths) total += n;
+  std::string joined(static_cast<std::size_t>(total), '\0');
+  all_gather(operation, text.data(), joined.data(), lengths, core::DType::u8).wait();
+  std::vector<std::string> texts;
+  std::size_t at = 0;
+  for (const std::int64_t n : lengths) {
+    texts.push_back(joined.substr(at, static_cast<std::size_t>(n)));
+    at += static_cast<std::size_t>(n);
+  }
+  return texts;
+}
+
+std::string Communicator::broadcast_text(const char* operation, const std::string& text, int root) {
+  auto length = static_cast<std::int64_t>(text.size());
+  broadcast(operation, &length, 1, core::DType::i64, root).wait();
+  std::string copy = rank() == root ? text : std::string(static_cast<std::size_t>(length), '\0');
+  broadcast(operation, copy.data(), length, core::DType::u8, root).wait();
+  return copy;
+}
+
+}  // namespace caravan::comm

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi_communicator.hpp"
+
+#include <sched.h>
+
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <thread>
+
+#include "comm/ordered_sum.hpp"
+#include "core/error.hpp"
+
+namespace caravan::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check(int code, const std::string& what) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw core::Error(core::ExitCode::peer_lost,
+                    what + " failed: " + std::string(text, static_cast<std::size_t>(length)) +
+                        "; another rank was probably lost. Start the job again: it resumes from the newest checkpoint");
+}
+
+/// Elements travel as bytes: MPI has no bf16, and no arithmetic is left to it.
+struct ByteCounts {
+  std::vector<int> counts, offsets;
+  std::size_t total = 0;
+
+  ByteCounts(const Communicator::Counts& elements, std::size_t element_bytes, const std::string& what) {
+    for (const std::int64_t n : elements) {
+      const std::size_t bytes = static_cast<std::size_t>(n) * element_bytes;
+      CARAVAN_CHECK(n >= 0 && total + bytes <= INT_MAX, what, ": a message past 2 GiB");
+      counts.push_back(static_cast<int>(bytes));
+      offsets.push_back(static_cast<int>(total));
+      total += bytes;
+    }
+  }
+};
+
+}  // namespace
+
+MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds)
+    : name_(std::move(name)), deadline_seconds_(deadline_seconds), comm_(comm) {
+  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(comm_, &rank_);
+  MPI_Comm_size(comm_, &size_);
+}
+
+MpiCommunicator::~MpiCommunicator() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (!finalized) MPI_Comm_free(&comm_);
+}
+
+std::string MpiCommunicator::next(const char* operation) {
+  ++sequence_;
+  return core::concat("\"", operation, "\" (number ", sequence_, " of group ", name_, ", rank ", rank_, " of ", size_,
+                      ")");
+}
+
+void MpiCommunicator::finish(MPI_Request request, const std::string& what) const {
+  const auto start = Clock::now();
+  int done = 0;
+  for (std::int64_t tries = 0;; ++tries) {
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what);
+    if (done) return;
+    // Peers may share this core: give way at once, and after about a millisecond really sleep.
+    if (tries < 2000) {
+      sched_yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    if (tries % 1024 == 1023 && std::chrono::duration<double>(Clock::now() - start).count() > deadline_seconds_) {
+      throw core::Error(core::ExitCode::peer_lost,
+                        core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", what,
+                                     "; one of them is lost or hangs. Start the job again: it resumes from the newest "
+                                     "checkpoint"));
+    }
+  }
+}
+
+Pending MpiCommunicator::all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype,
+                                    Reduce reduce, void*) {
+  // Few elements: everybody gets everything and reduces it alike. Many: each rank reduces its part, then all gather.
+  constexpr std::int64_t few = 8192;
+  const std::size_t bytes = core::size_of(dtype);
+  const auto ranks = static_cast<std::size_t>(size_);
+  if (count <= few) {
+    const std::string what = next(operation);
+    auto parts = std::make_shared<std::vector<std::byte>>(ranks * static_cast<std::size_t>(count) * bytes);
+    MPI_Request request;
+    const ByteCounts one({count}, bytes, what);
+    check(MPI_Iallgather(data, one.counts[0], MPI_BYTE, parts->data(), one.counts[0], MPI_BYTE, comm_, &request), what);
+    return Pending([=, this] {
+      finish(request, what);
+      reduce_in_rank_order(parts->data(), size_, count, dtype, reduce, data);
+    });
+  }
+  Counts counts(ranks, count / size_);
+  for (std::size_t r = 0; r < static_cast<std::size_t>(count % size_); ++r) ++counts[r];
+  const auto mine = static_cast<std::size_t>(counts[static_cast<std::size_t>(rank_)]);
+  auto sums = std::make_shared<std::vector<std::byte>>(mine * bytes);
+  auto first = std::make_shared<Pending>(reduce_pieces(operation, data, sums->data(), counts, dtype, reduce));
+  const std::string name = operation;
+  return Pending([=, this] {
+    first->wait();
+    all_gather(name.c_str(), sums->data(), data, counts, dtype, nullptr).wait();
+  });
+}
+
+Pending MpiCommunicator::all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
+                                    core::DType dtype, void*) {
+  const std::string what = next(operation);
+  CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), what);
+  auto layout = std::make_shared<ByteCounts>(counts, core::size_of(dtype), what);
+  const auto me = static_cast<std::size_t>(rank_);
+  const bool in_place = send == static_cast<char*>(receive) + layout->offsets[me];
+  MPI_Request request;
+  check(MPI_Iallgatherv(in_place ? MPI_IN_PLACE : send, layout->counts[me], MPI_BYTE, receive, layout->counts.data(),
+                        layout->offsets.data(), MPI_BYTE, comm_, &request),
+        what);
+  return Pending([this, request, what, layout] { finish(request, what); });
+}
+
+Pending MpiCommunicator::reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
+                                        core::DType dtype, void*) {
+  return reduce_pieces(operation, send, receive, counts, dtype, Reduce::sum);
+}
+
+Pending MpiCommunicator::reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts,
+                                       core::DType dtype, Reduce reduce) {
+  CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), operation);
+  const std::int64_t mine = counts[static_cast<std::size_t>(rank_)];
+  auto parts = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(mine * size_) * core::size_of(dtype));
+  auto exchange = std::make_shared<Pending>(
+      all_to_all(operation, send, counts, parts->data(), Counts(counts.size(), mine), dtype, nullptr));
+  return Pending([=, this] {
+    exchange->wait();
+    reduce_in_rank_order(parts->data(), size_, mine, dtype, reduce, receive);
+  });
+}
+
+Pending MpiCommunicator::all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
+                                    const Counts& receive_counts, core::DType dtype, void*) {
+  const std::string what = next(operation);
+  const auto ranks = static_cast<std::size_t>(size_);
+  CARAVAN_CHECK(send_counts.size() == ranks && receive_counts.size() == ranks, what);
+  auto out = std::make_shared<ByteCounts>(send_counts, core::size_of(dtype), what);
+  auto in = std::make_shared<ByteCounts>(receive_counts, core::size_of(dtype), what);
+  MPI_Request request;
+  check(MPI_Ialltoallv(send, out->counts.data(), out->offsets.data(), MPI_BYTE, receive, in->counts.data(),
+                       in->offsets.data(), MPI_BYTE, comm_, &request),
+        what);
+  return Pending([this, request, what, out, in] { finish(request, what); });
+}
+
+Pending MpiCommunicator::broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
+                                   void*) {
+  const std::string what = next(operation);
+  const ByteCounts one({count}, core::size_of(dtype), what);
+  MPI_Request request;
+  check(MPI_Ibcast(data, one.counts[0], MPI_BYTE, root, comm_, &request), what);
+  return Pending([this, request, what] { finish(request, what); });
+}
+
+void MpiCommunicator::barrier(const char* operation) {
+  const std::string what = next(operation);
+  MPI_Request request;
+  check(MPI_Ibarrier(comm_, &request), what);
+  finish(request, what);
+}
+
+}  // namespace caravan::comm

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi_runtime.hpp"
+
+#include <cstdlib>
+
+#include "comm/mpi_communicator.hpp"
+#include "core/error.hpp"
+
+namespace caravan::comm {
+namespace {
+
+std::unique_ptr<Communicator> make_group(std::string name, int color, int size, int rank, double deadline_seconds) {
+  MPI_Comm group = MPI_COMM_NULL;
+  MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group);
+  if (size == 1) {
+    MPI_Comm_free(&group);
+    return make_serial_communicator(std::move(name));
+  }
+  return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds);
+}
+
+}  // namespace
+
+MpiRuntime::MpiRuntime(int* argc, char*** argv) {
+  int provided = MPI_THREAD_SINGLE;
+  MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
+  if (provided < MPI_THREAD_SERIALIZED) {
+    core::internal_error("this MPI library offers no MPI_THREAD_SERIALIZED; use one that was built with threads");
+  }
+}
+
+MpiRuntime::~MpiRuntime() { MPI_Finalize(); }
+
+int MpiRuntime::world_rank() const {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+int MpiRuntime::world_size() const {
+  int size = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+void MpiRuntime::abort(int exit_code) const {
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::abort();
+}
+
+std::string MpiRuntime::library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string full(text, static_cast<std::size_t>(length));
+  return full.substr(0, full.find_first_of(",\n"));
+}
+
+std::unique_ptr<Communicator> make_world(double deadline_seconds) {
+  int rank = 0;
+  int size = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return make_group("world", 0, size, rank, deadline_seconds);
+}
+
+Groups make_groups(const layout::Grid& grid, double deadline_seconds) {
+  const auto group = [&](const char* name, int color, int size) {
+    return make_group(name, color, size, grid.rank(), deadline_seconds);
+  };
+  Groups groups;
+  groups.world = group("world", 0, grid.world());
+  groups.tp = group("tp", grid.dp_rank(), grid.tp());
+  groups.dp = group("dp", grid.tp_rank(), grid.dp());
+  groups.ep = group("ep", grid.edp_rank(), grid.ep());
+  groups.edp = group("edp", grid.ep_rank(), grid.edp());
+  return groups;
+}
+
+}  // namespace caravan::comm

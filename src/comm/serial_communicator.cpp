@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include "comm/communicator.hpp"
+#include "core/error.hpp"
+
+namespace caravan::comm {
+namespace {
+
+class SerialCommunicator final : public Communicator {
+ public:
+  explicit SerialCommunicator(std::string name) : name_(std::move(name)) {}
+
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  const std::string& name() const override { return name_; }
+
+  Pending all_reduce(const char*, void*, std::int64_t, core::DType, Reduce, void*) override { return {}; }
+
+  Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts, core::DType dtype,
+                     void*) override {
+    return copy(operation, send, counts, receive, counts, dtype);
+  }
+  Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
+                         core::DType dtype, void*) override {
+    return copy(operation, send, counts, receive, counts, dtype);
+  }
+  Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
+                     const Counts& receive_counts, core::DType dtype, void*) override {
+    return copy(operation, send, send_counts, receive, receive_counts, dtype);
+  }
+  Pending broadcast(const char*, void*, std::int64_t, core::DType, int, void*) override { return {}; }
+  void barrier(const char*) override {}
+
+ private:
+  static Pending copy(const char* operation, const void* send, const Counts& send_counts, void* receive,
+                      const Counts& receive_counts, core::DType dtype) {
+    CARAVAN_CHECK(send_counts.size() == 1 && send_counts == receive_counts, operation);
+    const std::size_t bytes = static_cast<std::size_t>(send_counts[0]) * core::size_of(dtype);
+    if (bytes > 0 && send != receive) std::memmove(receive, send, bytes);
+    return {};
+  }
+
+  std::string name_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_serial_communicator(std::string name) {
+  return std::make_unique<SerialCommunicator>(std::move(name));
+}
+
+}  // namespace caravan::comm

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "config/ini.hpp"
+#include "core/random.hpp"
+#include "core/text.hpp"
+
+namespace caravan::config {
+namespace {
+
+std::string as_line(const Field& field) {
+  std::string value;
+  if (field.is_list()) {
+    std::vector<std::string> items = *std::get<std::vector<std::string>*>(field.target);
+    for (std::string& item : items) item = quote_item(item, true);
+    value = core::join(items, ", ");
+  } else {
+    value = quote_item(format(field), false);
+  }
+  return field.key + " =" + (value.empty() ? "" : " ") + value + "\n";
+}
+
+void append_section(std::string& text, const Field& field, std::string& section) {
+  if (field.section == section) return;
+  section = field.section;
+  text += (text.empty() ? "[" : "\n[") + section + "]\n";
+}
+
+}  // namespace
+
+std::vector<Field> fields_of(Config& config) {
+  std::vector<Field> fields;
+  config.sections([&fields](const char* name, auto& options) {
+    FieldList list(name);
+    options.describe(list);
+    for (Field& field : list.take()) fields.push_back(std::move(field));
+  });
+  return fields;
+}
+
+std::string help() {
+  Config defaults;
+  std::string text, section;
+  for (const Field& field : fields_of(defaults)) {
+    append_section(text, field, section);
+    const std::string value = format(field);
+    text += "  --" + field.name() + "=" + (value.empty() ? "…" : value) + "\n      " + std::string(field.help) + " (" +
+            describe_range(field) + ")\n";
+  }
+  return text;
+}
+
+std::string dump(const Config& config) {
+  Config values = config, defaults;
+  const std::vector<Field> fields = fields_of(values), standard = fields_of(defaults);
+  std::string text, section;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    append_section(text, fields[i], section);
+    const bool is_default = format(fields[i]) == format(standard[i]);
+    text += "# " + std::string(fields[i].help) + " (" + describe_range(fields[i]) + ")" +
+            (is_default ? ", default" : "") + "\n" + as_line(fields[i]);
+  }
+  return text;
+}
+
+std::uint64_t hash(const Config& config) {
+  Config values = config;
+  std::string canonical;
+  for (const Field& field : fields_of(values)) canonical += field.name() + " " + as_line(field);
+  return core::hash_name(canonical.data(), canonical.size());
+}
+
+std::string json(const Config& config) {
+  Config values = config;
+  nlohmann::ordered_json object;
+  for (const Field& field : fields_of(values)) {
+    std::visit([&](const auto* value) { object[field.section][field.key] = *value; }, field.target);
+  }
+  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace caravan::config

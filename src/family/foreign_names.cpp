@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "family/foreign_names.hpp"
+
+#include <string_view>
+
+namespace caravan::family {
+namespace {
+
+constexpr std::string_view experts_mark = ".moe_adapter.experts.";
+
+bool is_lora(const std::string& name) {
+  return name.find(".lora_A.") != std::string::npos || name.find(".lora_B.") != std::string::npos;
+}
+
+}  // namespace
+
+std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& parameter) {
+  if (is_lora(parameter.name)) return {};
+  const std::size_t mark = parameter.name.find(experts_mark);
+  if (mark == std::string::npos) return {{parameter.name, parameter.shape, layout::whole(parameter.shape)}};
+  const std::string before = parameter.name.substr(0, mark + experts_mark.size());
+  const std::string after = parameter.name.substr(mark + experts_mark.size());
+  const layout::Shape one(parameter.shape.begin() + 1, parameter.shape.end());
+  std::vector<ForeignPart> parts;
+  for (std::int64_t e = 0; e < parameter.shape[0]; ++e) {
+    layout::Rectangle place = layout::whole(parameter.shape);
+    place.offset[0] = e;
+    place.extent[0] = 1;
+    parts.push_back({before + "expert_" + std::to_string(e) + "." + after, one, place});
+  }
+  return parts;
+}
+
+}  // namespace caravan::family

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "family/model_spec.hpp"
+#include "layout/parameter_spec.hpp"
+
+namespace caravan::family {
+
+/// A tensor of a Hugging Face file and the box of our tensor that it holds, both row-major with the same elements.
+struct ForeignPart {
+  std::string name;
+  layout::Shape shape;      // in the file: without the expert dimension
+  layout::Rectangle place;  // in ours
+};
+
+/// The foreign tensors that make up one of ours. A layer's experts are one tensor here and
+/// "…experts.expert_{e}.adapter_down.weight" [D, H] there (the official Camelidae class); everything else has one name.
+/// Empty for LoRA factors: a model folder holds none.
+std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& parameter);
+
+}  // namespace caravan::family

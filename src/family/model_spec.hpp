@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "family/options.hpp"
+
+namespace caravan::family {
+
+/// The mixture of adapters that stands behind every feed-forward block (Wu et al., EMNLP 2024):
+/// out = y + scaling · Σ_{e in topk} w_e · Up_e(gelu(Down_e(y))).
+struct Pesc {
+  std::int64_t experts = 0;
+  std::int64_t topk = 0;
+  std::int64_t adapter_dim = 0;
+  double scaling = 0.25;
+  bool operator==(const Pesc&) const = default;
+};
+
+/// Low-rank updates: W x + (alpha / rank) · B (A x).
+struct Lora {
+  std::int64_t rank = 0;
+  double alpha = 0;
+  std::vector<std::string> targets;  // subset of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj
+  bool has(const std::string& linear) const;
+  bool operator==(const Lora&) const = default;
+};
+
+/// Everything that decides a model's numbers, apart from its weights. Field names in config.json are in the comments.
+struct ModelSpec {
+  std::string model_type;                // "llama" or "camelidae"
+  std::int64_t hidden = 0;               // hidden_size
+  std::int64_t ffn = 0;                  // intermediate_size
+  std::int64_t layers = 0;               // num_hidden_layers
+  std::int64_t heads = 0;                // num_attention_heads
+  std::int64_t kv_heads = 0;             // num_key_value_heads; absent: heads
+  std::int64_t head_dim = 0;             // head_dim; absent: hidden / heads
+  std::int64_t vocabulary = 0;           // vocab_size
+  double rope_theta = 10000;             // rope_theta; absent: 10000, as in transformers
+  double norm_eps = 0;                   // rms_norm_eps
+  std::int64_t max_positions = 0;        // max_position_embeddings
+  std::int64_t bos = 0;                  // bos_token_id
+  std::int64_t eos = 0;                  // eos_token_id
+  core::DType dtype = core::DType::f32;  // torch_dtype (dtype in newer files): of the frozen tensors
+  std::optional<Pesc> pesc{};            // num_experts, topk, adapter_dim, moe_scaling
+  std::optional<Lora> lora{};            // caravan.lora, which upcycle writes
+  bool operator==(const ModelSpec&) const = default;
+};
+
+/// Reads FOLDER/config.json. rope_theta above 0 replaces the file's. Throws (exit 2), with file, field and value, when
+/// a field is missing, has the wrong type, is out of range, contradicts another, or has a meaning that is not
+/// implemented. Warns when the file's auto_map names the Camelidae class, which ignores rope_theta, with another base.
+ModelSpec read_model_spec(const std::string& folder, double rope_theta = 0);
+
+/// The dense model with adapters and low-rank updates added. Throws (exit 2) when it has adapters already or topk
+/// exceeds the number of experts.
+ModelSpec crafted(ModelSpec dense, const Pesc& pesc, const std::optional<Lora>& lora);
+
+/// What options say about LoRA: nothing when the rank is 0. Throws (exit 2) when a target is named twice or none is.
+std::optional<Lora> lora_of(const LoraOptions& options);
+
+/// The text of config.json for a crafted model: `base_config` (the dense model's text) with num_experts, topk,
+/// adapter_dim, moe_scaling, rope_theta, model_type "camelidae" and caravan.lora set. read_model_spec reads it back.
+std::string crafted_config(const std::string& base_config, const ModelSpec& spec);
+
+}  // namespace caravan::family

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+
+#include "model/attention.hpp"
+#include "model/expert_mixture.hpp"
+#include "model/feed_forward.hpp"
+
+namespace caravan::model {
+
+/// A Llama layer, with PESC's mixture behind the feed-forward block where the model has one. Its parts depend on the
+/// input and the pass alone, so that a layer can be run again.
+class DecoderLayer {
+ public:
+  DecoderLayer(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
+               parallel::Parameters& parameters);
+
+  /// Residual stream in and out, sequence shard [T/TP, H].
+  at::Tensor forward(const at::Tensor& hidden, const Pass& pass) const;
+
+  /// hidden + attention(norm(hidden)).
+  at::Tensor attend(const at::Tensor& hidden, const Pass& pass) const;
+  /// Input of feed-forward block and router: the norm of what attend() returns.
+  at::Tensor feed_forward_input(const at::Tensor& attended) const;
+  const FeedForward& feed_forward() const { return feed_forward_; }
+  /// Null in a dense model.
+  const ExpertMixture* mixture() const { return mixture_ ? &*mixture_ : nullptr; }
+
+ private:
+  double eps_;
+  const parallel::FrozenWeight& attention_norm_;
+  const parallel::FrozenWeight& feed_forward_norm_;
+  Attention attention_;
+  FeedForward feed_forward_;
+  std::optional<ExpertMixture> mixture_;
+};
+
+}  // namespace caravan::model

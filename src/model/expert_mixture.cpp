@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/expert_mixture.hpp"
+
+#include "parallel/backward.hpp"
+
+namespace caravan::model {
+namespace {
+
+std::string prefix_of(std::int64_t layer) { return "model.layers." + std::to_string(layer) + ".mlp.moe_adapter."; }
+
+/// Key of each expert's dropout masks, int64 [E].
+at::Tensor expert_keys(const DropoutRates& dropout, std::int64_t layer, std::int64_t experts, at::Device device) {
+  at::Tensor keys = at::empty({experts}, at::kLong);
+  for (std::int64_t e = 0; e < experts; ++e) {
+    keys.data_ptr<std::int64_t>()[e] = static_cast<std::int64_t>(
+        core::random_key(dropout.seed, core::RandomUse::expert_dropout, static_cast<std::uint64_t>(layer),
+                         static_cast<std::uint64_t>(e)));
+  }
+  return keys.to(device);
+}
+
+}  // namespace
+
+struct ExpertMixture::Saved {
+  at::Tensor x, logits, row;
+  parallel::Routing routing;
+  parallel::Permutation permutation;
+  parallel::ExpertDropout mask;
+  parallel::ExpertExchange exchange;
+  at::Tensor inputs;   // [received, H], dropped rows of y
+  at::Tensor inner;    // [received, D], before the activation
+  at::Tensor weights;  // fp32 [received]
+  std::shared_ptr<RoutingRecord> record;
+};
+
+ExpertMixture::ExpertMixture(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
+                             parallel::Parameters& parameters)
+    : context_(context),
+      pesc_(spec.pesc.value()),
+      layer_(layer),
+      router_(parameters.trainable(prefix_of(layer) + "router.weight")),
+      down_(parameters.trainable(prefix_of(layer) + "experts.adapter_down.weight")),
+      up_(parameters.trainable(prefix_of(layer) + "experts.adapter_up.weight")) {}
+
+template <typename Work>
+void ExpertMixture::for_each_expert(const parallel::ExpertExchange& exchange, const Work& work) {
+  std::int64_t first = 0;
+  for (std::size_t e = 0; e < exchange.expert_rows().size(); ++e) {
+    const std::int64_t rows = exchange.expert_rows()[e];
+    if (rows > 0) work(static_cast<std::int64_t>(e), first, rows);
+    first += rows;
+  }
+}
+
+at::Tensor ExpertMixture::logits(const at::Tensor& x) const {
+  return at::mm(x.detach().to(at::kFloat), router_.value.to(at::kFloat).t());
+}
+
+parallel::Routing ExpertMixture::choose(const at::Tensor& logits, const Pass& pass) const {
+  return parallel::route(logits, pass.axis.shard_of(pass.axis.sequence), pesc_.topk);
+}
+
+at::Tensor ExpertMixture::forward(const at::Tensor& x, const at::Tensor& y, const Pass& pass) const {
+  const at::Tensor ffn_output = y.detach();
+  const at::Tensor logit = logits(x);
+  const parallel::Routing routing = choose(logit, pass);
+  const at::Tensor row = pass.routing ? pass.routing->rows() : pass.axis.shard_of(pass.axis.sequence).contiguous();
+  if (pass.routing) {
+    pass.routing->set(layer_, parallel::routing_statistics(logit, routing, row, pass.routing->row_count()));
+  }
+  const parallel::Permutation permutation = parallel::permute_by_expert(routing, pesc_.experts);
+  const parallel::ExpertDropout mask{expert_keys(pass.dropout, layer_, pesc_.experts, context_.device),
+                                     pass.axis.shard_of(pass.axis.identity), pass.dropout.expert};
+  const parallel::ExpertExchange exchange(context_, permutation.counts);
+  const at::Tensor inputs =
+      exchange.dispatch("dispatch tokens", parallel::gather_dropout(ffn_output, permutation, routing, mask));
+  const at::Tensor weights = exchange.dispatch(
+      "dispatch routing weights", routing.weights.reshape({-1}).index_select(0, permutation.slot_token));
+  at::Tensor inner = at::empty({exchange.received(), pesc_.adapter_dim}, ffn_output.options());
+  for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
+    at::Tensor out = inner.narrow(0, first, rows);
+    at::mm_out(out, inputs.narrow(0, first, rows), down_.value[e].t());
+  });
+  const at::Tensor activated = parallel::weighted_gelu(inner, weights, pesc_.scaling);
+  at::Tensor outputs = at::empty_like(inputs);
+  for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
+    at::Tensor out = outputs.narrow(0, first, rows);
+    at::mm_out(out, activated.narrow(0, first, rows), up_.value[e].t());
+  });
+  const at::Tensor out = parallel::combine(ffn_output, exchange.collect("collect expert outputs", outputs), permutation);
+  if (parallel::wants_gradient({x, y})) {
+    auto saved = std::make_shared<Saved>(Saved{x.detach(), logit, row, routing, permutation, mask, exchange, inputs,
+                                               inner, weights, pass.routing});
+    parallel::connect("expert mixture", {x, y}, {out}, [this, saved](const std::vector<at::Tensor>& gradients) {
+      return backward(*saved, gradients[0].contiguous());
+    });
+  }
+  return out;
+}
+
+std::vector<at::Tensor> ExpertMixture::backward(const Saved& saved, const at::Tensor& gradient) const {
+  const parallel::ExpertExchange& exchange = saved.exchange;
+  const at::Tensor doutputs = exchange.dispatch(
+      "dispatch expert output gradients", parallel::gather_slots(gradient, saved.permutation, pesc_.topk));
+  at::Tensor dactivated = at::empty_like(saved.inner);
+  for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
+    at::Tensor out = dactivated.narrow(0, first, rows);
+    at::mm_out(out, doutputs.narrow(0, first, rows), up_.value[e]);
+  });
+  const parallel::WeightedGeluGradient inner =
+      parallel::weighted_gelu_backward(dactivated, saved.inner, saved.weights, pesc_.scaling);
+  at::Tensor dinputs = at::empty_like(saved.inputs);
+  for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
+    const at::Tensor da = inner.da.narrow(0, first, rows);
+    at::Tensor up_gradient = up_.gradient[e];
+    at::Tensor down_gradient = down_.gradient[e];
+    parallel::add_product(up_gradient, doutputs.narrow(0, first, rows), inner.z.narrow(0, first, rows), 1.0);
+    parallel::add_product(down_gradient, da, saved.inputs.narrow(0, first, rows), 1.0);
+    at::Tensor out = dinputs.narrow(0, first, rows);
+    at::mm_out(out, da, down_.value[e]);
+  });
+  const at::Tensor dslots = exchange.collect("collect expert input gradients", dinputs);
+  const at::Tensor dweight_slots = exchange.collect("collect routing weight gradients", inner.dw);
+  const at::Tensor dy =
+      parallel::combine_dropout_backward(gradient, dslots, saved.permutation, saved.routing, saved.mask);
+
+  at::Tensor dweights = at::zeros_like(saved.routing.weights);
+  dweights.view({-1}).index_copy_(0, saved.permutation.slot_token.to(at::kLong), dweight_slots);
+  const bool balanced = saved.record && saved.record->gradient_scale > 0;
+  const at::Tensor dlogits = parallel::route_backward(
+      saved.logits, saved.routing, dweights, saved.row, balanced ? saved.record->share(layer_) : at::Tensor(),
+      balanced ? saved.record->gradient_scale : 0.0);
+  at::Tensor router_gradient = router_.gradient;
+  parallel::add_product(router_gradient, dlogits, saved.x.to(at::kFloat), 1.0);
+  const at::Tensor dx = at::mm(dlogits, router_.value.to(at::kFloat)).to(saved.x.scalar_type());
+  return {dx, dy};
+}
+
+}  // namespace caravan::model

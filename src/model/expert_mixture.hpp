@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "family/model_spec.hpp"
+#include "model/pass.hpp"
+#include "parallel/expert_exchange.hpp"
+#include "parallel/parameters.hpp"
+
+namespace caravan::model {
+
+/// PESC's mixture of adapters behind a feed-forward block (Wu et al. 2024, section 3):
+///   out = y + s · Σ_{e in top-k} w_e · Up_e(gelu(Down_e(dropout(y)))),  w = softmax of the k largest router logits of x.
+/// The sum form keeps the router's gradient exactly zero while Up is zero. Tokens are routed on the rank that holds
+/// them and their rows travel to the experts' ranks (EP); every rank takes part, also with no token.
+class ExpertMixture {
+ public:
+  ExpertMixture(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
+                parallel::Parameters& parameters);
+
+  /// x: the feed-forward block's input, y: its output, both [T/TP, H] → [T/TP, H].
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& y, const Pass& pass) const;
+
+  /// Router logits of x, fp32 [T/TP, E].
+  at::Tensor logits(const at::Tensor& x) const;
+  /// The experts that the logits choose; pads choose none.
+  parallel::Routing choose(const at::Tensor& logits, const Pass& pass) const;
+
+ private:
+  struct Saved;
+  std::vector<at::Tensor> backward(const Saved& saved, const at::Tensor& gradient) const;
+  /// work(local expert, first row, rows) for every expert of this rank that has rows.
+  template <typename Work>
+  static void for_each_expert(const parallel::ExpertExchange& exchange, const Work& work);
+
+  const parallel::Context& context_;
+  family::Pesc pesc_;
+  std::int64_t layer_;
+  parallel::Trainable& router_;  // [E, H]
+  parallel::Trainable& down_;    // [E/EP, D, H]
+  parallel::Trainable& up_;      // [E/EP, H, D]
+};
+
+}  // namespace caravan::model

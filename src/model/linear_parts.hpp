@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "family/model_spec.hpp"
+#include "parallel/sharded_linear.hpp"
+
+namespace caravan::model {
+
+/// The parts of the linear PREFIX + NAME (".weight", ".lora_A.weight", ".lora_B.weight") on this rank.
+inline parallel::LinearParts linear_parts(const family::ModelSpec& spec, parallel::Parameters& parameters,
+                                          const std::string& prefix, const std::string& name) {
+  parallel::LinearParts parts;
+  parts.base = &parameters.frozen(prefix + name + ".weight");
+  if (spec.lora && spec.lora->has(name)) {
+    parts.a = &parameters.trainable(prefix + name + ".lora_A.weight");
+    parts.b = &parameters.trainable(prefix + name + ".lora_B.weight");
+  }
+  return parts;
+}
+
+/// What LoRA's update is multiplied by.
+inline double lora_scale(const family::ModelSpec& spec) {
+  return spec.lora ? spec.lora->alpha / static_cast<double>(spec.lora->rank) : 0.0;
+}
+
+}  // namespace caravan::model

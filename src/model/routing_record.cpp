@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/routing_record.hpp"
+
+#include "parallel/collectives.hpp"
+
+namespace caravan::model {
+
+RoutingRecord::RoutingRecord(const parallel::Context& context, const parallel::TokenAxis& axis, std::int64_t layers,
+                             std::int64_t experts, BalanceScope scope)
+    : context_(context), scope_(scope) {
+  rows_ = axis.shard_of(axis.sequence).contiguous();
+  row_count_ = axis.sequences;
+  if (scope == BalanceScope::batch) {
+    rows_ = rows_.clamp_max(0);  // every token that is not a pad belongs to row 0
+    row_count_ = 1;
+  }
+  local_ = at::zeros({layers, 2, row_count_, experts}, at::TensorOptions(at::kDouble).device(context.device));
+}
+
+void RoutingRecord::set(std::int64_t layer, const at::Tensor& statistics) { local_[layer].copy_(statistics); }
+
+void RoutingRecord::reduce() {
+  reduced_ = local_.clone();
+  comm::Communicator& group = scope_ == BalanceScope::batch ? *context_.groups.world : *context_.groups.tp;
+  parallel::all_reduce(group, "sum routing statistics", reduced_, comm::Reduce::sum);
+}
+
+at::Tensor RoutingRecord::share(std::int64_t layer) const {
+  const at::Tensor counts = reduced_[layer][0];
+  return counts.div(counts.sum(1, /*keepdim=*/true).clamp_min(1)).contiguous();
+}
+
+double RoutingRecord::share_times_probability() const {
+  double sum = 0;
+  for (std::int64_t layer = 0; layer < reduced_.size(0); ++layer) {
+    sum += share(layer).mul(reduced_[layer][1]).sum().item<double>();
+  }
+  return sum;
+}
+
+at::Tensor RoutingRecord::assignments() const { return reduced_.select(1, 0).sum(1); }
+
+}  // namespace caravan::model

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "comm/mpi_runtime.hpp"
+#include "layout/grid.hpp"
+
+namespace caravan::parallel {
+
+/// Where this rank stands and what it computes with; outlives everything that is built on it.
+struct Context {
+  layout::Grid grid;
+  comm::Groups& groups;
+  at::Device device = at::kCPU;
+  at::ScalarType compute = at::kFloat;  // element type of activations and of the weights they meet
+};
+
+}  // namespace caravan::parallel

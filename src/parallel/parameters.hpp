@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layout/parameter_spec.hpp"
+#include "layout/tensor_source.hpp"
+#include "parallel/context.hpp"
+
+namespace caravan::parallel {
+
+/// Memory that a weight may be unpacked into; one per thread of work, reused by every weight in turn.
+class Workspace {};
+
+/// A weight that is never trained. How it is stored is its own business.
+class FrozenWeight {
+ public:
+  virtual ~FrozenWeight() = default;
+  /// This rank's slice in the compute type, [out, in]. Valid until the next call with the same workspace.
+  virtual at::Tensor materialise(Workspace& workspace) const = 0;
+};
+
+/// A trainable parameter's slice on this rank.
+struct Trainable {
+  layout::ParameterSpec spec;
+  layout::Rectangle slice;
+  at::Tensor value;     // compute type, a view into its bucket
+  at::Tensor gradient;  // fp32, a view into its bucket; backward adds to it
+};
+
+/// Trainables with the same replicas, side by side: gradients are summed and optimizer state is shared out in one go.
+struct Bucket {
+  comm::Communicator* replicas = nullptr;
+  std::vector<Trainable*> members;
+  at::Tensor values;                           // [n], compute type
+  at::Tensor gradients;                        // [n], fp32
+  std::vector<std::vector<layout::Rows>> rows; // [replica][member]: whole rows, contiguous in the bucket
+  std::vector<std::int64_t> counts;            // [replica]: elements it owns; consecutive in rank order
+  std::int64_t owned_begin = 0;                // this rank's elements are [owned_begin, owned_begin + owned_count)
+  std::int64_t owned_count = 0;
+};
+
+/// All parameters of a model on this rank, made from their specs.
+class Parameters {
+ public:
+  /// Allocates the trainables (zeros) and nothing for the rest.
+  Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context);
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
+
+  /// Reads this rank's slices of all frozen tensors.
+  void load_frozen(const layout::TensorSource& source);
+  /// Reads this rank's slices of all trainables.
+  void load_trainable(const layout::TensorSource& source);
+
+  /// Throws (exit 70) on an unknown name.
+  const FrozenWeight& frozen(const std::string& name) const;
+  Trainable& trainable(const std::string& name);
+
+  std::vector<Bucket>& buckets() { return buckets_; }
+  const std::vector<layout::ParameterSpec>& specs() const { return specs_; }
+  void zero_gradients();
+
+ private:
+  void make_buckets();
+
+  const Context& context_;
+  std::vector<layout::ParameterSpec> specs_;
+  std::map<std::string, std::unique_ptr<FrozenWeight>> frozen_;
+  std::map<std::string, std::unique_ptr<Trainable>> trainable_;
+  std::vector<Bucket> buckets_;
+};
+
+/// Gradient of a product: gradient += scale · leftᵀ · right, in fp32. left [n, rows], right [n, columns].
+void add_product(at::Tensor& gradient, const at::Tensor& left, const at::Tensor& right, double scale);
+
+}  // namespace caravan::parallel

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "parallel/parameters.hpp"
+#include "parallel/tensor_kernels.hpp"
+#include "parallel/token_axis.hpp"
+
+namespace caravan::parallel {
+
+/// One linear's parts on this rank. Without LoRA `a` and `b` are null.
+struct LinearParts {
+  const FrozenWeight* base = nullptr;
+  Trainable* a = nullptr;
+  Trainable* b = nullptr;
+};
+
+/// Linears with a common input, cut by outputs over TP (Megatron's column parallel), each with an optional LoRA update
+///   y_i = x W_iᵀ + scale · dropout(x) A_iᵀ B_iᵀ          (Hu et al. 2022; one mask per input, shared by its linears)
+/// x comes as the sequence shard [T/TP, in]; y_i leaves for all tokens, [T, out_i / TP]. A runs on the shard and only
+/// its r columns are gathered, so its input gradient is complete and joins after the base's reduce-scatter.
+class ColumnLinears {
+ public:
+  ColumnLinears(const Context& context, std::vector<LinearParts> parts, double scale);
+  std::vector<at::Tensor> forward(const at::Tensor& x, const TokenAxis& axis, const DropoutMask& mask) const;
+
+ private:
+  struct Saved;
+  at::Tensor backward(const Saved& saved, const std::vector<at::Tensor>& gradients) const;
+
+  const Context& context_;
+  std::vector<LinearParts> parts_;
+  double scale_;
+  bool lora_ = false;
+};
+
+/// A linear cut by inputs over TP (row parallel), with an optional LoRA update that is added to the partial sum:
+/// z [T, in / TP] → y [T/TP, out], the sequence shard of the sum. A is cut by inputs, B is whole.
+class RowLinear {
+ public:
+  RowLinear(const Context& context, LinearParts parts, double scale);
+  at::Tensor forward(const at::Tensor& z, const TokenAxis& axis, DropoutMask mask) const;
+
+ private:
+  const Context& context_;
+  LinearParts parts_;
+  double scale_;
+};
+
+}  // namespace caravan::parallel

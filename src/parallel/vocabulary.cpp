@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/vocabulary.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "parallel/backward.hpp"
+#include "parallel/collectives.hpp"
+
+namespace caravan::parallel {
+namespace {
+
+// Logits of this many tokens exist at a time: 1024 x 64000 fp32 are 262 MB.
+constexpr std::int64_t chunk_tokens = 1024;
+
+/// Ids relative to this rank's part of the vocabulary, clamped into it, and whether they lie in it.
+struct LocalIds {
+  at::Tensor index, owned;
+  LocalIds(const at::Tensor& ids, std::int64_t part, std::int64_t rank) {
+    const at::Tensor relative = ids - part * rank;
+    owned = relative.ge(0).logical_and_(relative.lt(part));
+    index = relative.clamp(0, part - 1);
+  }
+};
+
+struct Chunk {
+  double loss = 0;
+  at::Tensor dlogits;  // fp32, unscaled
+};
+
+/// Loss of some rows over the whole vocabulary from this rank's part of their logits [n, V/TP] (fp32).
+Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Tensor& targets, bool gradient) {
+  comm::Communicator& tp = *context.groups.tp;
+  at::Tensor most = part.amax(1);
+  all_reduce(tp, "maximum of logits", most, comm::Reduce::max);
+  at::Tensor exponentials = part.sub(most.unsqueeze(1)).exp_();
+  const LocalIds local(targets, part.size(1), context.grid.tp_rank());
+  // One message: the sum of exponentials and the target's logit, which one rank of the group holds.
+  at::Tensor sums = at::stack({exponentials.sum(1), part.gather(1, local.index.unsqueeze(1)).squeeze(1).mul(local.owned)});
+  all_reduce(tp, "sums of logits", sums, comm::Reduce::sum);
+  Chunk chunk;
+  chunk.loss = (sums[0].log() + most - sums[1]).sum(at::kDouble).item<double>();
+  if (gradient) {
+    chunk.dlogits = exponentials.div_(sums[0].unsqueeze(1));
+    chunk.dlogits.scatter_add_(1, local.index.unsqueeze(1), local.owned.to(at::kFloat).neg_().unsqueeze(1));
+  }
+  return chunk;
+}
+
+}  // namespace
+
+at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenAxis& axis) {
+  Workspace workspace;
+  const at::Tensor weight = table.materialise(workspace);
+  const LocalIds local(axis.ids, weight.size(0), context.grid.tp_rank());
+  const at::Tensor rows = weight.index_select(0, local.index).mul_(local.owned.unsqueeze(1));
+  return reduce_scatter_rows(*context.groups.tp, "reduce embeddings", rows);
+}
+
+TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& targets,
+                     double scale) {
+  const bool gradient = wants_gradient({x});
+  Workspace workspace;
+  const at::Tensor weight = head.materialise(workspace);
+  const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
+  const at::Tensor rows = targets.ge(0).nonzero().squeeze(1);
+  at::Tensor dx = gradient ? at::zeros_like(all) : at::Tensor();
+  TokenLoss result;
+  for (std::int64_t begin = 0; begin < rows.size(0); begin += chunk_tokens) {
+    const at::Tensor chunk_rows = rows.narrow(0, begin, std::min(chunk_tokens, rows.size(0) - begin));
+    const at::Tensor part = at::mm(all.index_select(0, chunk_rows), weight.t()).to(at::kFloat);
+    Chunk chunk = cross_entropy(context, part, targets.index_select(0, chunk_rows), gradient);
+    result.sum += chunk.loss;
+    if (gradient) {
+      dx.index_copy_(0, chunk_rows, at::mm(chunk.dlogits.mul_(scale).to(weight.scalar_type()), weight));
+    }
+  }
+  result.loss = at::full({}, result.sum * scale, x.options().dtype(at::kFloat));
+  if (gradient) {
+    const at::Tensor dx_shard = reduce_scatter_rows(*context.groups.tp, "reduce input gradient of the head", dx);
+    connect("token loss", {x}, {result.loss}, [dx_shard](const std::vector<at::Tensor>& gradients) {
+      return std::vector<at::Tensor>{dx_shard * gradients[0].to(dx_shard.scalar_type())};
+    });
+  }
+  return result;
+}
+
+at::Tensor logits(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& rows) {
+  Workspace workspace;
+  const at::Tensor weight = head.materialise(workspace);
+  const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
+  const at::Tensor part = at::mm(all.index_select(0, rows), weight.t()).to(at::kFloat);
+  return gather_rows(*context.groups.tp, "gather logits", part.t().contiguous()).t();
+}
+
+}  // namespace caravan::parallel

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "parallel/parameters.hpp"
+#include "parallel/token_axis.hpp"
+
+// Embedding and head, both frozen and cut by vocabulary over TP. Rank t holds tokens [t·V/TP, (t+1)·V/TP).
+namespace caravan::parallel {
+
+/// Embeddings of the axis' ids, as the sequence shard [T/TP, H]; pads get zeros.
+at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenAxis& axis);
+
+/// Cross-entropy of the next token.
+struct TokenLoss {
+  at::Tensor loss;  // fp32 scalar: Σ over this DP rank's targets · scale, the root of the graph
+  double sum = 0;   // Σ over this DP rank's targets, unscaled; the same on all ranks of a TP group
+};
+
+/// x: the sequence shard [T/TP, H] after the last norm. targets: int64 [T] on the axis of all tokens, −100 = none.
+/// `scale` is 1/N with N the targets of the global batch: the gradient leaves the head already divided. Computed in
+/// chunks of tokens that have a target, so [T, V] logits never exist; with gradients on, dX is made in the same pass.
+TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& targets,
+                     double scale);
+
+/// Logits of chosen rows of the token axis, fp32 [rows.size, V], on every rank of the TP group. Without gradient.
+at::Tensor logits(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& rows);
+
+}  // namespace caravan::parallel

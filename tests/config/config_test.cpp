@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.hpp"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+#include "tests/support/catch.hpp"
+
+namespace fs = std::filesystem;
+using caravan::config::Config;
+using caravan::config::load;
+using Arguments = std::vector<std::string>;
+
+namespace {
+
+/// A file with the given text that goes away again.
+class File {
+ public:
+  explicit File(const std::string& text)
+      : path_(fs::temp_directory_path() / ("caravan_config_" + std::to_string(getpid()) + ".ini")) {
+    std::ofstream(path_, std::ios::binary) << text;
+  }
+  ~File() { fs::remove(path_); }
+  std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+std::string error_of(const std::string& text, const Arguments& arguments = {}) {
+  const File file(text);
+  try {
+    load(file.path(), arguments);
+  } catch (const caravan::core::Error& error) {
+    CHECK(error.code() == caravan::core::ExitCode::bad_input);
+    std::string message = error.what();
+    for (std::size_t at; (at = message.find(file.path())) != std::string::npos;)
+      message.replace(at, file.path().size(), "F");
+    return message;
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("the defaults are the published recipe") {
+  const Config config = load("", {});
+  CHECK(config.train.lr == 2e-4);
+  CHECK(config.train.batch == 128);
+  CHECK(config.train.sequence == 2048);
+  CHECK(config.train.clip == 0.3);
+  CHECK((config.train.epochs == 1 && config.train.steps == 0));
+  CHECK((config.upcycle.experts == 8 && config.upcycle.topk == 2 && config.upcycle.adapter_dim == 512));
+  CHECK(config.upcycle.scaling == 0.25);
+  CHECK((config.lora.rank == 64 && config.lora.alpha == 16 && config.lora.targets.size() == 7));
+}
+
+TEST_CASE("a file sets values and the command line replaces them") {
+  const File file(
+      "[run]\nfolder = runs/a b\n[train]\nsteps=12 # few\nlr = 1e-3\nshuffle = no\n"
+      "[lora]\ntargets = q_proj\ntargets = v_proj, o_proj\n");
+  const Config config = load(file.path(), {"--train.lr=0.5", "--layout.tp", "2"});
+  CHECK(config.run.folder == "runs/a b");
+  CHECK((config.train.steps == 12 && config.train.epochs == 0));
+  CHECK(config.train.lr == 0.5);
+  CHECK_FALSE(config.train.shuffle);
+  CHECK(config.layout.tp == 2);
+  CHECK(config.lora.targets == std::vector<std::string>{"q_proj", "v_proj", "o_proj"});
+  CHECK(load(file.path(), {"--lora.targets=k_proj,up_proj"}).lora.targets ==
+        std::vector<std::string>{"k_proj", "up_proj"});
+  const Config longer = load(file.path(), {"--train.epochs=3"});
+  CHECK((longer.train.steps == 0 && longer.train.epochs == 3));
+  CHECK(load("", {"--train.steps=0"}).train.epochs == 1);
+  CHECK(load("", {"--train.warmup_steps=0"}).train.warmup_ratio == 0);
+}
+
+TEST_CASE("every error of a file is named with its line") {
+  struct Case {
+    const char* text;
+    const char* message;
+  };
+  const std::vector<Case> cases{
+      {"[train]\nstesp = 3\n", "F:2: unknown setting train.stesp; did you mean train.steps?"},
+      {"[train]\ntp = 3\n", "F:2: unknown setting train.tp; did you mean layout.tp?"},
+      {"[train]\nqqqqqqqqqqqqqq = 3\n", "F:2: unknown setting train.qqqqqqqqqqqqqq"},
+      {"[trian]\nsteps = 3\n", "F:1: unknown section trian; did you mean train?"},
+      {"steps = 3\n", "F:1: steps stands before any [section]"},
+      {"[train]\nlr = fast\n", "F:2: train.lr = fast is not a number"},
+      {"[train]\nlr =\n", "F:2: train.lr = (nothing) is not a number"},
+      {"[train]\nlr = nan\n", "F:2: train.lr = nan is not a number"},
+      {"[train]\nlr = 0\n", "F:2: train.lr = 0 is out of range; use above 0 and at most 1"},
+      {"[train]\nbatch = 2.5\n", "F:2: train.batch = 2.5 is not a whole number"},
+      {"[train]\nbatch = 0\n", "F:2: train.batch = 0 is out of range; use 1 to 16777216 sequences"},
+      {"[train]\nbatch = 99999999999999999999\n",
+       "F:2: train.batch = 99999999999999999999 is out of range; use 1 to 16777216 sequences"},
+      {"[train]\nclip = 1e999\n", "F:2: train.clip = 1e999 is out of range; use 0 to 1000000000"},
+      {"[train]\nshuffle = maybe\n", "F:2: train.shuffle = maybe is not a choice; use true or false"},
+      {"[train]\nprecision = fp23\n", "F:2: train.precision = fp23 is not a choice; use fp32; did you mean fp32?"},
+      {"[train]\nbalance_scope = bacth\n",
+       "F:2: train.balance_scope = bacth is not a choice; use batch or sequence; did you mean batch?"},
+      {"[lora]\ntargets = q_proj, k_prj\n",
+       "F:2: lora.targets = k_prj is not a choice; use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj or "
+       "down_proj; "
+       "did you mean k_proj?"},
+      {"[train]\nseed = 1\n\nseed = 2\n", "F:4: train.seed is given twice; before: F:2"},
+      {"[train]\nsteps = 1\n[lora]\n[train]\nepochs = 2\n",
+       "F:5: train.epochs excludes train.steps (F:2): give one of them"},
+      {"[train]\nwarmup_ratio = 0.1\nwarmup_steps = 2\n",
+       "F:2: train.warmup_ratio excludes train.warmup_steps (F:3): give one of them"},
+      {"[train]\nsteps = 0\nepochs = 0\n", "train.steps and train.epochs are both 0: set one of them"},
+      {"[run]\nfolder = ${CARAVAN_TEST_NOWHERE}/x\n",
+       "F:2: the environment has no variable CARAVAN_TEST_NOWHERE; set it, or write $${ for a literal ${"},
+      {"[layout]\ntp = 0\nep = x\n[run\n",
+       "F:4: a section is written [name]\nF:2: layout.tp = 0 is out of range; use 1 to 1048576 ranks\n"
+       "F:3: layout.ep = x is not a whole number"}};
+  for (const Case& item : cases) {
+    INFO(item.text);
+    CHECK(error_of(item.text) == item.message);
+  }
+}
+
+TEST_CASE("every error of the command line is named") {
+  struct Case {
+    Arguments arguments;
+    const char* message;
+  };
+  const std::vector<Case> cases{
+      {{"--train.stesp=3"}, "command line: unknown setting train.stesp; did you mean train.steps?"},
+      {{"--train.step=3"}, "command line: unknown setting train.step; did you mean train.steps?"},
+      {{"--train.lr=x", "--layout.tp=0"},
+       "command line: train.lr = x is not a number\n"
+       "command line: layout.tp = 0 is out of range; use 1 to 1048576 ranks"},
+      {{"stray"}, "command line: unexpected argument stray; settings are --section.key=value"},
+      {{"--train.lr=0.1", "--train.lr=0.2"}, "command line: train.lr is given twice; before: command line"},
+      {{"--train.steps=1", "--train.epochs=2"},
+       "command line: train.epochs excludes train.steps (command line): give one of them"}};
+  for (const Case& item : cases) CHECK(error_of("", item.arguments) == item.message);
+  // The rest of this message is Boost's.
+  CHECK(error_of("", {"--train.lr"}).starts_with("command line: the required argument for option '--train.lr'"));
+  CHECK_THROWS_WITH(load("/nonexistent/x.ini", {}), "/nonexistent/x.ini: cannot be read");
+}
+
+TEST_CASE("dump is read back to the same values, hash and JSON") {
+  const Config config = load("", {"--run.folder= spaced # path", "--train.lr=0.00012345678901234567", "--train.steps=7",
+                                  "--train.warmup_steps=2", "--lora.targets=q_proj,down_proj",
+                                  "--model.base=$${X}/it's", "--train.shuffle=false"});
+  CHECK(config.run.folder == "spaced # path");
+  const File file(caravan::config::dump(config));
+  const Config again = load(file.path(), {});
+  CHECK(caravan::config::dump(again) == caravan::config::dump(config));
+  CHECK(caravan::config::hash(again) == caravan::config::hash(config));
+  CHECK(caravan::config::json(again) == caravan::config::json(config));
+  CHECK(again.train.lr == config.train.lr);
+  CHECK(again.model.base == "${X}/it's");
+  const auto parsed = nlohmann::json::parse(caravan::config::json(config));
+  CHECK(parsed["train"]["steps"] == 7);
+  CHECK(parsed["train"]["lr"] == 0.00012345678901234567);
+  CHECK(parsed["lora"]["targets"].size() == 2);
+}
+
+TEST_CASE("the hash follows every value and nothing else") {
+  const Config plain = load("", {});
+  const File spelled("[layout]\nep = 1\n[train]\nlr = 0.0002 # the default, written out\n");
+  CHECK(caravan::config::hash(load(spelled.path(), {})) == caravan::config::hash(plain));
+  Config changed = plain;
+  for (const auto& field : caravan::config::fields_of(changed)) {
+    const std::uint64_t before = caravan::config::hash(changed);
+    std::visit(
+        [](auto* value) {
+          using Value = std::remove_reference_t<decltype(*value)>;
+          if constexpr (std::is_same_v<Value, bool>)
+            *value = !*value;
+          else if constexpr (std::is_arithmetic_v<Value>)
+            *value += 1;
+          else if constexpr (std::is_same_v<Value, std::string>)
+            *value += "x";
+          else
+            value->push_back("x");
+        },
+        field.target);
+    INFO(field.name());
+    CHECK(caravan::config::hash(changed) != before);
+  }
+}
+
+TEST_CASE("help names every setting") {
+  const std::string text = caravan::config::help();
+  Config config;
+  for (const auto& field : caravan::config::fields_of(config))
+    CHECK(text.find("--" + field.name() + "=") != std::string::npos);
+}
+
+TEST_CASE("a command says which settings it misses") {
+  const auto complaint = [](const Config& config, const char* command) -> std::string {
+    try {
+      caravan::config::validate(config, command);
+    } catch (const caravan::core::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  Config config = load("", {});
+  config.file = "x.ini";
+  CHECK(complaint(config, "upcycle") ==
+        "model.base is not set (the dense model): set [model] base=… in x.ini or pass --model.base=…\n"
+        "run.folder is not set (where the checkpoint goes): set [run] folder=… in x.ini or pass --run.folder=…");
+  config.model.base = "b";
+  config.model.store = "s";
+  CHECK(complaint(config, "upcycle").empty());
+  config.upcycle.topk = 9;
+  CHECK(complaint(config, "upcycle") == "upcycle.topk = 9 exceeds upcycle.experts = 8");
+  config.file = "";
+  CHECK(complaint(config, "train") ==
+        "run.folder is not set (where checkpoints go): pass --run.folder=…\n"
+        "data.packed is not set (the packed tokens, from prepare): pass --data.packed=…");
+  config.run.folder = "r";
+  config.data.packed = "p";
+  CHECK(complaint(config, "train").empty());
+  config.train.micro_batch = 3;
+  CHECK(complaint(config, "train") == "train.batch = 128 is no multiple of train.micro_batch = 3");
+  CHECK(complaint(config, "evaluate").empty());
+  config.evaluate.step = "latest";
+  CHECK(complaint(config, "evaluate") == "evaluate.step = latest is neither newest nor a step");
+}
