@@ -129,7 +129,7 @@ TEST_CASE("refusals name what is wrong, also when every checksum is right") {
     std::string damaged = bytes;
     change(changed, damaged);
     for (auto& section : changed.sections) {
-      if (section.offset + section.bytes <= damaged.size()) {
+      if (section.bytes <= damaged.size() && section.offset + section.bytes <= damaged.size()) {
         section.checksum = data::xxh3(damaged.data() + section.offset, section.bytes);
       }
     }
