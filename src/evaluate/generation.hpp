@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/decoder.hpp"
+
+namespace caravan::evaluate {
+
+/// The most likely continuation, token by token: at most `most` tokens, without the end token, which stops it. Every
+/// step runs the whole text again. Collective: all ranks get rank 0's choice, so they stop together.
+std::vector<std::int32_t> generate_greedily(const parallel::Context& context, const model::Decoder& decoder,
+                                            std::vector<std::int32_t> prompt, std::int64_t most, std::int32_t end);
+
+}  // namespace caravan::evaluate

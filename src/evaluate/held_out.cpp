@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/held_out.hpp"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+
+#include "data/batches.hpp"
+
+namespace caravan::evaluate {
+
+HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder& decoder, const data::PackedFile& file,
+                          std::int64_t samples, std::int64_t micro_batch) {
+  const at::NoGradGuard no_grad;
+  data::Batches batches(file, {.seed = 0,
+                               .shuffle = false,
+                               .batch = micro_batch * context.grid.dp(),
+                               .micro_batch = micro_batch,
+                               .dp_size = context.grid.dp()});
+  HeldOutLoss result;
+  result.sequences = std::min(samples, file.sequences());
+  for (std::int64_t s = 0; s < result.sequences; ++s) result.targets += file.targets(s);
+  double sum = 0;
+  data::Position position;
+  while (position.epoch == 0 && position.index < result.sequences) {
+    const std::int64_t left = result.sequences - position.index;
+    data::GlobalBatch global = batches.next(position);
+    if (static_cast<std::int64_t>(global.samples.size()) > left) {
+      global.samples.resize(static_cast<std::size_t>(left));
+      position.index = result.sequences;
+    }
+    const data::TokenBatch batch = batches.micro_batch(global, 0, context.grid.dp_rank());
+    const parallel::TokenAxis axis(parallel::token_rows(batch), context);
+    const model::Pass pass{axis};
+    sum += decoder.loss(decoder.forward(pass), axis.extend(batch.targets, -100), 1.0).sum;
+  }
+  sum = context.groups.dp->all_reduce("sum held-out loss", sum, comm::Reduce::sum);
+  result.loss = result.targets > 0 ? sum / static_cast<double>(result.targets) : 0.0;
+  return result;
+}
+
+}  // namespace caravan::evaluate
