@@ -185,9 +185,11 @@ TEST_CASE("a crafted model's configuration is read back") {
     const Folder folder(crafted_config(base, spec));
     CHECK(read_model_spec(folder.path()) == spec);
   }
-  CHECK_THROWS_WITH(
-      crafted(read_model_spec(fixture("camelidae-tiny")), {4, 2, 16, 0.25}, {}),
-      "the base model has adapters already (4 experts of dimension 16); upcycle starts from a dense model");
+  const ModelSpec mixture = read_model_spec(fixture("camelidae-tiny"));
+  CHECK_THROWS_WITH(crafted(mixture, {4, 2, 16, 0.25}, {}),
+                    "the base model has adapters already (" + std::to_string(mixture.pesc->experts) +
+                        " experts of dimension " + std::to_string(mixture.pesc->adapter_dim) +
+                        "); upcycle starts from a dense model");
   CHECK_THROWS_WITH(crafted(dense, {4, 5, 16, 0.25}, {}), "upcycle.topk = 5 exceeds upcycle.experts = 4");
 }
 
