@@ -1,38 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <filesystem>
 #include <optional>
-#include <string>
 
 #include "io/json_lines.hpp"
 #include "train/trainer.hpp"
 
 namespace caravan::train {
 
-/// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Rank 0 only; elsewhere
-/// it does nothing.
+/// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.
 class Metrics {
  public:
   /// Lines of steps after `resumed_at` are cut from the file: those steps are computed again.
-  Metrics(const std::filesystem::path& run_folder, bool writes, std::int64_t resumed_at, std::int64_t last_step,
+  Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at, std::int64_t last_step,
           std::int64_t log_every);
 
-  /// How often this run was started before; counted in the file.
+  /// How often the run was started before, as far as its metrics tell.
   std::int64_t restart() const { return restart_; }
-  /// Steps of the file beyond the checkpoint that was resumed: they are computed again.
+  /// Steps that were computed before but lie beyond the checkpoint.
   std::int64_t recomputed() const { return recomputed_; }
 
   /// seconds: of this step.
   void record(const StepReport& report, double seconds, std::optional<double> held_out_loss);
 
  private:
-  std::optional<io::JsonLinesWriter> file_;
   std::int64_t restart_ = 0;
   std::int64_t recomputed_ = 0;
   std::int64_t last_step_;
   std::int64_t log_every_;
+  std::optional<io::JsonLines> file_;
   double interval_seconds_ = 0;
   std::int64_t interval_tokens_ = 0;
   std::int64_t interval_steps_ = 0;

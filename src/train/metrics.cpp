@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/metrics.hpp"
+
+#include <array>
+#include <cstdio>
+
+#include "core/log.hpp"
+#include "core/text.hpp"
+
+namespace caravan::train {
+
+Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at, std::int64_t last_step,
+                 std::int64_t log_every)
+    : last_step_(last_step), log_every_(log_every) {
+  const std::filesystem::path path = run_folder / "metrics.jsonl";
+  std::int64_t newest = 0;
+  io::cut_json_lines(path, [&](const nlohmann::json& line) {
+    newest = std::max(newest, line.at("step").get<std::int64_t>());
+    restart_ = std::max(restart_, line.at("restart").get<std::int64_t>() + 1);
+    return true;
+  });
+  io::cut_json_lines(path, [&](const nlohmann::json& line) { return line.at("step").get<std::int64_t>() <= resumed_at; });
+  recomputed_ = std::max<std::int64_t>(0, newest - resumed_at);
+  file_.emplace(path);
+}
+
+void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss) {
+  nlohmann::json line{{"step", report.step},
+                      {"loss", report.loss},
+                      {"ce_loss", report.ce_loss},
+                      {"balance_loss", report.balance_loss},
+                      {"lr", report.lr},
+                      {"grad_norm", report.grad_norm},
+                      {"tokens", report.tokens},
+                      {"response_tokens", report.targets},
+                      {"busiest_expert", report.busiest_expert},
+                      {"idlest_expert", report.idlest_expert},
+                      {"seconds", seconds},
+                      {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
+                      {"restart", restart_}};
+  if (held_out_loss) line["held_out_loss"] = *held_out_loss;
+  file_->append(line);
+
+  interval_seconds_ += seconds;
+  interval_tokens_ += report.tokens;
+  ++interval_steps_;
+  if (report.step % log_every_ != 0 && report.step != last_step_ && !held_out_loss) return;
+  const double remaining =
+      interval_seconds_ / static_cast<double>(interval_steps_) * static_cast<double>(last_step_ - report.step);
+  std::array<char, 200> text{};
+  std::snprintf(text.data(), text.size(),
+                "step %lld/%lld  loss %.4f  rate %.2e  gradient %.3f  %.0f tokens/s  experts %.2f-%.2f  %s left",
+                static_cast<long long>(report.step), static_cast<long long>(last_step_), report.loss, report.lr,
+                report.grad_norm, static_cast<double>(interval_tokens_) / interval_seconds_, report.idlest_expert,
+                report.busiest_expert, core::format_duration(remaining).c_str());
+  std::string out = text.data();
+  if (held_out_loss) out += core::concat("  held-out loss ", *held_out_loss);
+  core::log_line(out);
+  interval_seconds_ = 0;
+  interval_tokens_ = interval_steps_ = 0;
+}
+
+}  // namespace caravan::train
