@@ -35,11 +35,11 @@ fi
 launcher=
 on_ranks() { mpirun -n "$1" --oversubscribe --bind-to none build/caravan "${@:2}" </dev/null; }
 children_of() {  # the process ids whose parent is $1
-  local stat fields
+  local stat line parent
   for stat in /proc/[0-9]*/stat; do
-    { read -r fields <"$stat"; } 2>/dev/null || continue
-    set -- "$1" ${fields##*) }  # after the name in brackets: state, parent, …
-    [ "$3" != "$1" ] || basename -- "${stat%/stat}"
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -r _ parent _ <<<"${line##*) }"  # after the name in brackets: state, parent, …
+    [ "$parent" != "$1" ] || basename -- "${stat%/stat}"
   done
 }
 stop_training() {
