@@ -62,6 +62,6 @@ function(caravan_add_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${CARAVAN_MPIEXEC_FLAGS} ${MPIEXEC_NUMPROC_FLAG} ${ranks}
                      $<TARGET_FILE:${name}> ${TEST_ARGS})
     set_tests_properties(${name}.np${ranks} PROPERTIES LABELS ${TEST_LABEL} TIMEOUT ${TEST_TIMEOUT}
-                         PROCESSORS ${ranks} ENVIRONMENT "${CARAVAN_TEST_ENVIRONMENT}")
+                         PROCESSORS ${ranks} ENVIRONMENT "${CARAVAN_MPI_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()

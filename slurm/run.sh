@@ -120,6 +120,7 @@ while :; do
     75)
       may_restart || stop 75 "no newer checkpoint in two restarts in a row; not queued again"
       scontrol requeue "$SLURM_JOB_ID" || stop 75 "stopped with a good checkpoint, but the job could not be queued again: submit it"
+      trap - USR1 TERM
       say "stopped with a good checkpoint; the job is queued again"
       sleep 60  # Slurm ends this shell; leaving by itself would count as a failure
       exit 75 ;;
