@@ -21,12 +21,13 @@ if(NOT CARAVAN_TORCH_DIR)
 endif()
 find_library(CARAVAN_TORCH_CPU torch_cpu PATHS "${CARAVAN_TORCH_DIR}/lib" "${CARAVAN_TORCH_DIR}/lib64" NO_DEFAULT_PATH REQUIRED)
 find_library(CARAVAN_C10 c10 PATHS "${CARAVAN_TORCH_DIR}/lib" "${CARAVAN_TORCH_DIR}/lib64" NO_DEFAULT_PATH REQUIRED)
+# CMake keeps no path inside the source tree in an installed program, and .venv is there: name the folder.
 get_filename_component(CARAVAN_TORCH_LIB "${CARAVAN_TORCH_CPU}" DIRECTORY)
+list(APPEND CMAKE_INSTALL_RPATH "${CARAVAN_TORCH_LIB}")
 add_library(caravan_torch INTERFACE)
 target_include_directories(caravan_torch SYSTEM INTERFACE
   "${CARAVAN_TORCH_DIR}/include" "${CARAVAN_TORCH_DIR}/include/torch/csrc/api/include")
 target_link_libraries(caravan_torch INTERFACE "${CARAVAN_TORCH_CPU}" "${CARAVAN_C10}")
-target_link_options(caravan_torch INTERFACE "LINKER:-rpath,${CARAVAN_TORCH_LIB}")
 
 # Newer releases keep the numbers in headeronly/version.h, older ones in the C++ interface's version.h.
 set(CARAVAN_TORCH_VERSION "")
