@@ -8,6 +8,12 @@ target_compile_options(caravan_flags INTERFACE -fno-math-errno)
 target_compile_options(caravan_flags INTERFACE -ffp-contract=off)
 if(CARAVAN_NATIVE)
   target_compile_options(caravan_flags INTERFACE -march=native)
+  # A compiler cache sees only the word "native": name the processor too, lest objects travel to another one.
+  execute_process(COMMAND ${CMAKE_CXX_COMPILER} -march=native -x c++ -E -v - INPUT_FILE /dev/null
+                  OUTPUT_QUIET ERROR_VARIABLE CARAVAN_NATIVE_OPTIONS)
+  string(REGEX MATCHALL "-m[a-z0-9=.-]+" CARAVAN_NATIVE_OPTIONS "${CARAVAN_NATIVE_OPTIONS}")
+  string(MD5 CARAVAN_NATIVE_KEY "${CARAVAN_NATIVE_OPTIONS}")
+  target_compile_definitions(caravan_flags INTERFACE CARAVAN_NATIVE_PROCESSOR=0x${CARAVAN_NATIVE_KEY})
 endif()
 if(CARAVAN_WERROR)
   target_compile_options(caravan_flags INTERFACE -Werror)

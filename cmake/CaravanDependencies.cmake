@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every library from outside, found once, as an imported target with the name the rooms use.
 find_package(Threads REQUIRED)
+set(MPI_DETERMINE_LIBRARY_VERSION ON)  # for the build facts
 find_package(MPI 3.0 REQUIRED COMPONENTS C)
 find_package(HDF5 1.10.7 REQUIRED COMPONENTS C)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options)

@@ -7,6 +7,8 @@
 function(caravan_add_room name)
   cmake_parse_arguments(ROOM "TORCH" "" "SOURCES;LINKS" ${ARGN})
   set_property(GLOBAL APPEND PROPERTY CARAVAN_ROOMS ${name})
+  set_property(GLOBAL PROPERTY CARAVAN_ROOM_FOLDER_${name} "${CMAKE_CURRENT_SOURCE_DIR}")
+  set_property(GLOBAL PROPERTY CARAVAN_ROOM_TORCH_${name} ${ROOM_TORCH})
   if(NOT ROOM_SOURCES)  # headers only
     add_library(caravan_${name} INTERFACE)
     target_include_directories(caravan_${name} INTERFACE "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}")
@@ -60,6 +62,6 @@ function(caravan_add_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${CARAVAN_MPIEXEC_FLAGS} ${MPIEXEC_NUMPROC_FLAG} ${ranks}
                      $<TARGET_FILE:${name}> ${TEST_ARGS})
     set_tests_properties(${name}.np${ranks} PROPERTIES LABELS ${TEST_LABEL} TIMEOUT ${TEST_TIMEOUT}
-                         PROCESSORS ${ranks} ENVIRONMENT "${CARAVAN_TEST_ENVIRONMENT}")
+                         PROCESSORS ${ranks} ENVIRONMENT "${CARAVAN_MPI_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()
