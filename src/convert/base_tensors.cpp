@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/base_tensors.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <string>
+
+#include "core/error.hpp"
+#include "core/random.hpp"
+
+namespace caravan::convert {
+namespace {
+
+// A value is NaN or infinite when all bits of its exponent are set. -1: none is.
+template <typename Bits>
+std::int64_t first_not_finite(const Bits* values, std::int64_t count, Bits exponent) {
+  // Whole blocks without a branch first: this runs over every weight of the model.
+  constexpr std::int64_t block = 1024;
+  for (std::int64_t begin = 0; begin < count; begin += block) {
+    const std::int64_t end = std::min(count, begin + block);
+    unsigned found = 0;
+    for (std::int64_t i = begin; i < end; ++i) found |= (values[i] & exponent) == exponent ? 1U : 0U;
+    for (std::int64_t i = begin; found != 0 && i < end; ++i) {
+      if ((values[i] & exponent) == exponent) return i;
+    }
+  }
+  return -1;
+}
+
+std::int64_t first_not_finite(const void* values, core::DType dtype, std::int64_t count) {
+  switch (dtype) {
+    case core::DType::f32: return first_not_finite(static_cast<const std::uint32_t*>(values), count, 0x7f800000U);
+    case core::DType::bf16:
+      return first_not_finite(static_cast<const std::uint16_t*>(values), count, std::uint16_t{0x7f80});
+    case core::DType::f16:
+      return first_not_finite(static_cast<const std::uint16_t*>(values), count, std::uint16_t{0x7c00});
+    default: core::internal_error("no frozen tensor is stored as ", core::name_of(dtype));
+  }
+}
+
+}  // namespace
+
+void read_finite(const layout::TensorSource& source, const layout::ParameterSpec& parameter,
+                 const layout::Rectangle& rows, void* out) {
+  source.read(parameter.name, rows, parameter.storage, out);
+  const std::int64_t at = first_not_finite(out, parameter.storage, rows.count());
+  if (at < 0) return;
+  const core::DType stored = source.info(parameter.name).dtype;
+  const std::int64_t width = rows.count() / rows.extent[0];
+  core::bad_input(source.where(), ": ", parameter.name, " holds NaN or infinity in row ", rows.offset[0] + at / width,
+                  ", element ", at % width,
+                  stored == parameter.storage
+                      ? std::string("; the file is damaged")
+                      : core::concat(", as ", core::name_of(parameter.storage), " (the file holds ",
+                                     core::name_of(stored), "; set torch_dtype in config.json accordingly)"));
+}
+
+std::uint64_t base_fingerprint(const layout::TensorSource& source,
+                               const std::vector<layout::ParameterSpec>& parameters) {
+  constexpr std::int64_t most = 64;
+  std::string text;
+  for (const layout::ParameterSpec& parameter : parameters) {
+    if (parameter.trainable) continue;
+    const auto info = source.info(parameter.name);
+    text += core::concat(parameter.name, layout::to_string(info.shape), core::name_of(info.dtype));
+    for (const std::int64_t row : {std::int64_t{0}, info.shape[0] - 1}) {
+      layout::Rectangle part = layout::rows_of(layout::whole(info.shape), {row, row + 1});
+      part.extent.back() = std::min(part.extent.back(), most);
+      std::array<float, most> values{};
+      source.read(parameter.name, part, core::DType::f32, values.data());
+      text.append(reinterpret_cast<const char*>(values.data()), sizeof values);
+    }
+  }
+  return core::hash_name(text.data(), text.size());
+}
+
+}  // namespace caravan::convert

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/upcycle.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <vector>
+
+#include "checkpoint/manifest.hpp"
+#include "checkpoint/save.hpp"
+#include "convert/base_tensors.hpp"
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "core/text.hpp"
+#include "family/hugging_face_source.hpp"
+#include "family/initial_values.hpp"
+#include "family/parameters.hpp"
+#include "io/atomic_file.hpp"
+
+namespace caravan::convert {
+namespace {
+
+namespace fs = std::filesystem;
+using family::HuggingFaceSource;
+using layout::ParameterSpec;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::uint64_t bytes_of(const ParameterSpec& parameter) {
+  return static_cast<std::uint64_t>(layout::element_count(parameter.shape)) * core::size_of(parameter.storage);
+}
+
+// Largest first, each to the rank with the least so far: [parameter] -> rank.
+std::vector<int> share_by_bytes(const std::vector<ParameterSpec>& parameters, int ranks) {
+  std::vector<std::size_t> order(parameters.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return bytes_of(parameters[a]) > bytes_of(parameters[b]); });
+  std::vector<std::uint64_t> load(static_cast<std::size_t>(ranks));
+  std::vector<int> owner(parameters.size());
+  for (const std::size_t i : order) {
+    const auto least = std::min_element(load.begin(), load.end());
+    owner[i] = static_cast<int>(least - load.begin());
+    *least += bytes_of(parameters[i]);
+  }
+  return owner;
+}
+
+// A line now and then while this rank's tensors are written.
+class Progress {
+ public:
+  explicit Progress(std::uint64_t total) : total_(total) {}
+
+  void add(std::uint64_t bytes) {
+    done_ += bytes;
+    const double now = seconds_since(start_);
+    if (now < next_) return;
+    next_ = now + 10;
+    const double rate = static_cast<double>(done_) / now;
+    core::log("upcycle: ", core::format_bytes(done_), " of rank 0's ", core::format_bytes(total_), ", ",
+              core::format_bytes(static_cast<std::uint64_t>(rate)), "/s, ",
+              core::format_duration(static_cast<double>(total_ - done_) / rate), " left");
+  }
+
+ private:
+  std::uint64_t total_;
+  std::uint64_t done_ = 0;
+  Clock::time_point start_ = Clock::now();
+  double next_ = 10;
+};
+
+std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& parameters, int rank, int ranks,
+                                              const HuggingFaceSource& source, std::uint64_t seed, Progress& progress) {
+  const std::vector<int> owner = share_by_bytes(parameters, ranks);
+  std::vector<checkpoint::Piece> pieces;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (owner[i] != rank) continue;
+    const ParameterSpec& parameter = parameters[i];
+    const auto fill = [&parameter, &source, seed, &progress](std::int64_t begin, std::int64_t end, void* out) {
+      const layout::Rectangle rows = layout::rows_of(layout::whole(parameter.shape), {begin, end});
+      if (parameter.trainable) {
+        family::fill_initial(parameter, seed, rows, static_cast<float*>(out));
+      } else {
+        read_finite(source, parameter, rows, out);
+      }
+      progress.add(static_cast<std::uint64_t>(rows.count()) * core::size_of(parameter.storage));
+    };
+    pieces.push_back({parameter.name, parameter.shape, parameter.storage, layout::whole(parameter.shape), fill});
+  }
+  return pieces;
+}
+
+// What a checkpoint of step 0 is made from; equal facts give equal bytes.
+json facts_of(const UpcycleRequest& request, const std::string& config, const HuggingFaceSource& source,
+              const std::vector<ParameterSpec>& parameters) {
+  char fingerprint[17];
+  std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
+                static_cast<unsigned long long>(base_fingerprint(source, parameters)));
+  return {{"config", json::parse(config)}, {"seed", request.seed}, {"base", fingerprint}};
+}
+
+// Whether the folder holds this very checkpoint already. Throws when it holds another one, or a damaged one.
+bool is_there(const fs::path& folder, const json& facts) {
+  if (!fs::exists(folder / "manifest.json")) return false;
+  const checkpoint::Manifest manifest = checkpoint::Manifest::read(folder);
+  const json found = manifest.state.value("upcycle", json::object());
+  if (found != facts) {
+    std::vector<std::string> differences;
+    for (const json& difference : json::diff(found, facts)) differences.push_back(difference.at("path"));
+    core::bad_input(folder.string(), " holds a step 0 that was made from something else; it differs in ",
+                    core::join(differences), "; choose another run.folder or model.store, or remove it");
+  }
+  const std::vector<std::string> problems = checkpoint::shard_problems(folder, manifest);
+  if (!problems.empty()) {
+    core::bad_input(folder.string(), " holds this step 0, but it is damaged (", core::join(problems, "; "),
+                    "); remove it and run upcycle again");
+  }
+  return true;
+}
+
+// Rank 0's answer on every rank; its refusal is everybody's.
+bool agree_is_there(comm::Communicator& world, const fs::path& folder, const json& facts) {
+  std::string answer;
+  if (world.rank() == 0) {
+    try {
+      answer = is_there(folder, facts) ? "there" : "absent";
+    } catch (const core::Error& error) {
+      answer = error.what();
+    }
+  }
+  answer = world.broadcast_text("upcycle folder", answer, 0);
+  if (answer != "there" && answer != "absent") core::bad_input(answer);
+  return answer == "there";
+}
+
+void write_companions(const UpcycleRequest& request, const std::string& config) {
+  io::write_file_atomically(request.folder / "config.json", config);
+  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json"}) {
+    const fs::path from = fs::path(request.base) / name;
+    if (fs::exists(from)) io::write_file_atomically(request.folder / name, io::read_file(from));
+  }
+}
+
+// Says so when torch_dtype and the files disagree: the values are then rounded, or widened, to torch_dtype.
+void warn_of_conversion(const HuggingFaceSource& source, const std::vector<ParameterSpec>& parameters) {
+  const ParameterSpec* first = nullptr;
+  int converted = 0;
+  for (const ParameterSpec& parameter : parameters) {
+    if (parameter.trainable || source.info(parameter.name).dtype == parameter.storage) continue;
+    if (converted++ == 0) first = &parameter;
+  }
+  if (converted == 0) return;
+  core::log_warning(core::concat(
+      source.where(), ": ", converted, " tensors (", first->name, ", …) are stored as ", core::name_of(first->storage),
+      ", which config.json's torch_dtype asks for; the files hold ", core::name_of(source.info(first->name).dtype)));
+}
+
+}  // namespace
+
+UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) {
+  const Clock::time_point start = Clock::now();
+  family::ModelSpec dense = request.spec;
+  dense.pesc.reset();
+  dense.lora.reset();
+  const HuggingFaceSource source(request.base, dense);
+  const std::vector<ParameterSpec> parameters = family::parameter_specs(request.spec);
+  const std::string config =
+      family::crafted_config(io::read_file(fs::path(request.base) / "config.json"), request.spec);
+
+  UpcycleReport report;
+  report.trainable = family::count_elements(parameters, true);
+  report.frozen = family::count_elements(parameters, false) - report.trainable;
+  for (const ParameterSpec& parameter : parameters) report.bytes += bytes_of(parameter);
+
+  checkpoint::SaveRequest save;
+  save.folder = request.folder;
+  save.program = request.program;
+  save.state["upcycle"] = facts_of(request, config, source, parameters);
+  report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
+  if (!report.already_there) {
+    warn_of_conversion(source, parameters);
+    checkpoint::prepare(world, save);
+    std::uint64_t mine = 0;
+    const std::vector<int> owner = share_by_bytes(parameters, world.size());
+    for (std::size_t i = 0; i < parameters.size(); ++i) mine += owner[i] == world.rank() ? bytes_of(parameters[i]) : 0;
+    Progress progress(mine);
+    checkpoint::ShardReport shard =
+        checkpoint::write_shard(save.folder, world.rank(),
+                                pieces_of_rank(parameters, world.rank(), world.size(), source, request.seed, progress));
+    if (world.rank() == 0 && shard.failure.empty()) {
+      try {
+        write_companions(request, config);
+      } catch (const core::Error& error) {  // told to all ranks by commit
+        shard.code = error.code();
+        shard.failure = error.what();
+      }
+    }
+    checkpoint::commit(world, save, shard);
+  }
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace caravan::convert
