@@ -6,6 +6,7 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
+#include <exception>
 #include <thread>
 
 #include "comm/ordered_sum.hpp"
@@ -52,9 +53,10 @@ MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadlin
 }
 
 MpiCommunicator::~MpiCommunicator() {
+  // Freeing is collective: while an error unwinds this rank alone, the others would not come.
   int finalized = 0;
   MPI_Finalized(&finalized);
-  if (!finalized) MPI_Comm_free(&comm_);
+  if (!finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
 }
 
 std::string MpiCommunicator::next(const char* operation) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/options.hpp"
+#include "comm/options.hpp"
 #include "config/field.hpp"
 #include "config/options.hpp"
 #include "convert/options.hpp"
@@ -28,6 +29,7 @@ struct Config {
   train::Options train;
   checkpoint::Options checkpoint;
   evaluate::Options evaluate;
+  comm::Options watchdog;
   std::string file;  // empty: no file, defaults and command line only
 
   /// Calls each(name, options) for every section, in the order of help and dump.
@@ -42,6 +44,7 @@ struct Config {
     each("train", train);
     each("checkpoint", checkpoint);
     each("evaluate", evaluate);
+    each("watchdog", watchdog);
   }
 };
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/options.hpp"
+
+namespace caravan::comm {
+
+/// Section [watchdog].
+struct Options {
+  double seconds = 600;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit("seconds", seconds, core::above(0, 1e6, "s"),
+          "how long a rank waits for the others in one operation before it ends the job (exit 76)");
+  }
+};
+
+}  // namespace caravan::comm

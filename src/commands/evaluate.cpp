@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/agreement.hpp"
+#include "commands/start.hpp"
+#include "checkpoint/retention.hpp"
+#include "core/log.hpp"
+#include "data/tokenizer.hpp"
+#include "evaluate/generation.hpp"
+#include "evaluate/held_out.hpp"
+#include "io/atomic_file.hpp"
+
+namespace caravan::commands {
+namespace {
+
+std::filesystem::path chosen_checkpoint(const Session& session) {
+  const std::string& step = session.config.evaluate.step;
+  if (step == "0") return step_0_folder(session);
+  if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
+  if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
+  core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");
+}
+
+/// The held-out document whose prompt and answer are shown: the first one.
+struct Example {
+  std::vector<std::int32_t> prompt, answer;
+};
+Example first_example(const data::PackedFile& file) {
+  Example example;
+  const std::uint64_t end = file.document_starts()[1];
+  for (std::uint64_t t = 0; t < end; ++t) {
+    const bool answered = file.labelled()[t] != 0;
+    if (!answered && !example.answer.empty()) break;
+    (answered ? example.answer : example.prompt).push_back(file.tokens()[t]);
+  }
+  return example;
+}
+
+void show(const std::string& title, const std::string& text) {
+  core::log(title);
+  core::log("    ", text);
+}
+
+}  // namespace
+
+int evaluate(const Session& session) {
+  const config::Config& config = session.config;
+  const Start start =
+      open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
+  std::optional<data::PackedFile> held_out;
+  std::optional<data::Tokenizer> tokenizer;
+  comm::on_all_ranks(session.world, [&] {
+    held_out.emplace(data::held_out_path(config.data));
+    const std::filesystem::path store =
+        start.reader->store() ? start.folder / start.reader->store()->folder : start.folder;
+    tokenizer.emplace(config.model.store.empty() ? store.string() : config.model.store);
+    if (tokenizer->fingerprint() != held_out->metadata().tokenizer) {
+      core::bad_input(held_out->path(), " was made with another tokenizer than the model's; run caravan prepare again");
+    }
+  });
+  Model model(session, start);
+  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });
+
+  core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe());
+  const evaluate::HeldOutLoss loss = evaluate::held_out_loss(model.context, *model.decoder, *held_out,
+                                                             config.evaluate.samples, config.train.micro_batch);
+  core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
+            " response tokens of ", held_out->path(), ")");
+
+  const Example example = first_example(*held_out);
+  const std::vector<std::int32_t> answer = evaluate::generate_greedily(
+      model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, tokenizer->eos_id());
+  show("a held-out prompt:", tokenizer->decode(example.prompt, true));
+  show("its answer in the data:", tokenizer->decode(example.answer, true));
+  const std::string text = tokenizer->decode(answer, true);
+  show("the model's, greedily:", text);
+
+  comm::on_all_ranks(session.world, [&] {
+    if (!session.first()) return;
+    std::string name = std::to_string(start.reader->step());
+    name = "evaluate-step-" + std::string(8 - std::min<std::size_t>(8, name.size()), '0') + name + ".json";
+    const nlohmann::json report{{"step", start.reader->step()},
+                                {"loss", loss.loss},
+                                {"response_tokens", loss.targets},
+                                {"samples", loss.sequences},
+                                {"answer", text}};
+    std::filesystem::create_directories(session.run_folder());
+    io::write_file_atomically(session.run_folder() / name,
+                              report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  });
+  return 0;
+}
+
+}  // namespace caravan::commands

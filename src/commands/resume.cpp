@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/resume.hpp"
+
+#include "checkpoint/retention.hpp"
+#include "comm/agreement.hpp"
+#include "core/log.hpp"
+
+namespace caravan::commands {
+namespace {
+
+/// One line per setting that differs from the checkpoint's.
+void log_changes(const nlohmann::json& before, const nlohmann::json& now) {
+  for (const auto& [section, settings] : now.items()) {
+    for (const auto& [key, value] : settings.items()) {
+      const auto old = before.value(section, nlohmann::json::object()).value(key, nlohmann::json());
+      if (old != value) core::log("changed since the checkpoint: ", section, ".", key, " = ", value, ", was ", old);
+    }
+  }
+}
+
+/// Reads what step `start.reader->step()` holds; on failure the parameters are undefined.
+train::Progress load(const Start& start, Model& model, train::Trainer& trainer, const data::PackedFile& packed) {
+  const checkpoint::CheckpointReader& reader = *start.reader;
+  for (const train::ShardedAdamW::Piece& piece : trainer.optimizer().owned_pieces()) {
+    const bool moment = piece.name.rfind("optimizer/", 0) == 0;
+    if (!reader.holds(piece.name) && !(moment && reader.step() == 0)) {
+      core::bad_input(reader.where(), " holds no ", piece.name, "; resume from another checkpoint");
+    }
+  }
+  model.parameters.load_trainable(reader);
+  trainer.optimizer().load(reader);
+  if (reader.step() == 0) return {};
+  const std::string& fingerprint = reader.state().at("data");
+  if (fingerprint != packed.fingerprint()) {
+    core::bad_input("data.packed = ", packed.path(), " is not the file that ", reader.where(),
+                    " was trained on (checksums ", packed.fingerprint(), " and ", fingerprint,
+                    "); bring the former back, or start a new run folder from this checkpoint");
+  }
+  return train::Progress::from_json(reader.state().at("progress"), reader.where());
+}
+
+}  // namespace
+
+std::filesystem::path first_checkpoint(const Session& session) {
+  const std::string& resume = session.config.checkpoint.resume;
+  const std::filesystem::path step_0 = step_0_folder(session);
+  if (resume == "never") {
+    for (const std::int64_t step : checkpoint::committed_steps(session.checkpoints())) {
+      if (step == 0) continue;
+      core::bad_input(session.checkpoints().string(), " has a checkpoint of step ", step,
+                      " and checkpoint.resume = never; use another run.folder, or checkpoint.resume = auto");
+    }
+    return step_0;
+  }
+  if (resume != "auto") return resume;
+  const auto newest = checkpoint::newest_good(session.checkpoints());
+  if (newest) return *newest;
+  if (!std::filesystem::exists(step_0 / "manifest.json")) {
+    core::bad_input("there is no model in ", step_0.string(), "; run caravan upcycle ", session.config.file, " first");
+  }
+  return step_0;
+}
+
+void require_same_model(const Session& session, const family::ModelSpec& spec) {
+  const config::Config& config = session.config;
+  const auto same = [&](const char* key, const auto& configured, const auto& there) {
+    if (configured == there) return;
+    core::bad_input(key, " = ", configured, ", but the checkpoint's model has ", there,
+                    "; set it back, or upcycle again into another run.folder");
+  };
+  if (spec.pesc) {
+    same("upcycle.experts", config.upcycle.experts, spec.pesc->experts);
+    same("upcycle.topk", config.upcycle.topk, spec.pesc->topk);
+    same("upcycle.adapter_dim", config.upcycle.adapter_dim, spec.pesc->adapter_dim);
+    same("upcycle.scaling", config.upcycle.scaling, spec.pesc->scaling);
+  }
+  same("lora.rank", config.lora.rank, spec.lora ? spec.lora->rank : 0);
+  if (spec.lora) same("lora.alpha", config.lora.alpha, spec.lora->alpha);
+}
+
+train::Progress resume(const Session& session, Start& start, Model& model, train::Trainer& trainer,
+                       const data::PackedFile& packed) {
+  while (true) {
+    try {
+      train::Progress progress;
+      comm::on_all_ranks(session.world, [&] { progress = load(start, model, trainer, packed); });
+      if (progress.step > 0) {
+        core::log("resumed ", start.folder.string(), ", written by ", start.reader->layout().world, " ranks (TP ",
+                  start.reader->layout().tp, ", EP ", start.reader->layout().ep, ")");
+        log_changes(start.reader->state().value("config", nlohmann::json::object()),
+                    nlohmann::json::parse(config::json(session.config)));
+      }
+      return progress;
+    } catch (const comm::AgreedError& error) {
+      if (session.config.checkpoint.resume != "auto" || start.reader->step() == 0) throw;
+      core::log_warning(std::string(error.what()) + "; falling back to the checkpoint before it");
+      const std::int64_t damaged = start.reader->step();
+      start = open_start(session, choose_together(session, [&] {
+                           const auto before = checkpoint::newest_good(session.checkpoints(), nullptr, damaged);
+                           return before ? *before : step_0_folder(session);
+                         }));
+    }
+  }
+}
+
+nlohmann::json resume_state(const Session& session, const train::Progress& progress,
+                            const std::string& data_fingerprint) {
+  return {{"progress", progress.to_json()},
+          {"data", data_fingerprint},
+          {"config", nlohmann::json::parse(config::json(session.config))}};
+}
+
+}  // namespace caravan::commands

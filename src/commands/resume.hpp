@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "commands/start.hpp"
+#include "data/packed_file.hpp"
+#include "train/progress.hpp"
+#include "train/trainer.hpp"
+
+// How train finds where to go on, and what it takes from there.
+namespace caravan::commands {
+
+/// The checkpoint that checkpoint.resume asks for: the newest good one, step 0, or a folder. Throws (exit 2) when there
+/// is none, or when resume = never and the run has trained before.
+std::filesystem::path first_checkpoint(const Session& session);
+
+/// Throws (exit 2) when the configuration describes other trainables than the checkpoint holds.
+void require_same_model(const Session& session, const family::ModelSpec& spec);
+
+/// Loads trainables, moments and progress. Under resume = auto, damage found while reading falls back to the checkpoint
+/// before (and says so); `start` is then that one. Collective. Throws (exit 2) when the data are not those of the
+/// checkpoint.
+train::Progress resume(const Session& session, Start& start, Model& model, train::Trainer& trainer,
+                       const data::PackedFile& packed);
+
+/// What a checkpoint says besides tensors, for resume().
+nlohmann::json resume_state(const Session& session, const train::Progress& progress,
+                            const std::string& data_fingerprint);
+
+}  // namespace caravan::commands

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/start.hpp"
+
+#include "checkpoint/retention.hpp"
+#include "comm/agreement.hpp"
+#include "family/parameters.hpp"
+
+namespace caravan::commands {
+namespace {
+
+layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec) {
+  std::optional<layout::Grid> grid;
+  comm::on_all_ranks(session.world, [&] {
+    grid.emplace(session.world.size(), session.world.rank(), session.config.layout);
+    family::validate(spec, *grid);
+  });
+  return *grid;
+}
+
+/// Folder of the frozen tensors and of config.json.
+std::filesystem::path store_of(const checkpoint::CheckpointReader& reader, const std::filesystem::path& folder) {
+  if (!reader.store()) return folder;
+  return (folder / reader.store()->folder).lexically_normal();
+}
+
+}  // namespace
+
+std::filesystem::path step_0_folder(const Session& session) {
+  const std::string& store = session.config.model.store;
+  return store.empty() ? checkpoint::step_folder(session.checkpoints(), 0) : std::filesystem::path(store);
+}
+
+std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose) {
+  std::string chosen;
+  comm::on_all_ranks(session.world, [&] {
+    if (session.first()) chosen = choose().string();
+  });
+  return session.world.broadcast_text("share the choice of rank 0", chosen, 0);
+}
+
+Start open_start(const Session& session, const std::filesystem::path& folder) {
+  Start start{folder, nullptr, {}};
+  comm::on_all_ranks(session.world, [&] {
+    start.reader = std::make_unique<checkpoint::CheckpointReader>(folder);
+    std::filesystem::path store = store_of(*start.reader, folder);
+    if (start.reader->store() && !session.config.model.store.empty()) {
+      store = session.config.model.store;
+      start.reader->attach_store(store);
+    }
+    start.spec = family::read_model_spec(store.string(), session.config.model.rope_theta);
+  });
+  return start;
+}
+
+Model::Model(const Session& session, const Start& start)
+    : grid(checked_grid(session, start.spec)),
+      groups(comm::make_groups(grid, session.config.watchdog.seconds)),
+      context{grid, groups},
+      parameters(family::parameter_specs(start.spec), context) {
+  comm::on_all_ranks(session.world, [&] { parameters.load_frozen(*start.reader); });
+  decoder = std::make_unique<model::Decoder>(context, start.spec, parameters);
+}
+
+}  // namespace caravan::commands

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/reader.hpp"
+#include "commands/session.hpp"
+#include "model/decoder.hpp"
+
+namespace caravan::commands {
+
+/// Where upcycle writes and train begins: model.store, or the run's own step 0.
+std::filesystem::path step_0_folder(const Session& session);
+
+/// A checkpoint that every rank has opened, with the model that it holds.
+struct Start {
+  std::filesystem::path folder;
+  std::unique_ptr<checkpoint::CheckpointReader> reader;
+  family::ModelSpec spec;
+};
+
+/// Opens a checkpoint on all ranks; its configuration is the one that upcycle left beside the frozen tensors. Collective.
+Start open_start(const Session& session, const std::filesystem::path& folder);
+
+/// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
+std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);
+
+/// A model on this rank's grid with its frozen tensors.
+struct Model {
+  /// Collective. Refuses (exit 2) layouts that the model does not allow before anything is allocated.
+  Model(const Session& session, const Start& start);
+
+  layout::Grid grid;
+  comm::Groups groups;
+  parallel::Context context;
+  parallel::Parameters parameters;
+  std::unique_ptr<model::Decoder> decoder;
+};
+
+}  // namespace caravan::commands

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include "checkpoint/retention.hpp"
+#include "checkpoint/save.hpp"
+#include "comm/agreement.hpp"
+#include "commands/resume.hpp"
+#include "commands/start.hpp"
+#include "core/build_facts.hpp"
+#include "core/log.hpp"
+#include "core/stop_request.hpp"
+#include "evaluate/held_out.hpp"
+#include "io/atomic_file.hpp"
+#include "io/run_lock.hpp"
+#include "train/loop.hpp"
+
+namespace caravan::commands {
+namespace {
+
+/// Rank 0's hold on the run folder.
+struct OpenRun {
+  std::optional<io::RunLock> lock;
+
+  explicit OpenRun(const Session& session) {
+    comm::on_all_ranks(session.world, [&] {
+      if (!session.first()) return;
+      std::filesystem::create_directories(session.run_folder());
+      lock.emplace(session.run_folder());
+      io::write_file_atomically(session.run_folder() / "config.ini", config::dump(session.config));
+      core::log_to_file((session.run_folder() / "log.txt").string());
+    });
+  }
+};
+
+struct OpenData {
+  std::optional<data::PackedFile> packed, held_out;
+  std::optional<data::Batches> batches;
+
+  OpenData(const Session& session, const family::ModelSpec& spec) {
+    const config::Config& config = session.config;
+    comm::on_all_ranks(session.world, [&] {
+      packed.emplace(config.data.packed);
+      if (packed->metadata().vocabulary > spec.vocabulary) {
+        core::bad_input(packed->path(), " has tokens up to ", packed->metadata().vocabulary - 1, ", but the model's vocabulary is ",
+                        spec.vocabulary, "; prepare the data with the model's own tokenizer");
+      }
+      if (packed->metadata().sequence > config.train.sequence) {
+        core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
+                        " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
+      }
+      if (config.evaluate.every > 0) held_out.emplace(data::held_out_path(config.data));
+      batches.emplace(*packed, data::BatchOptions{.seed = static_cast<std::uint64_t>(config.train.seed),
+                                                  .shuffle = config.train.shuffle,
+                                                  .batch = config.train.batch,
+                                                  .micro_batch = config.train.micro_batch,
+                                                  .dp_size = session.world.size() / config.layout.tp});
+    });
+  }
+};
+
+void announce(const Session& session, const Model& model, const data::PackedFile& packed,
+              const data::Batches& batches, const train::Schedule& schedule) {
+  const train::Options& options = session.config.train;
+  core::log(core::build_facts_text());
+  core::log(model.grid.describe(), "; ", packed.sequences(), " sequences, batch ", options.batch, " in ",
+            batches.accumulation(), " micro-step", batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps,
+            " steps, warm-up ", schedule.warmup);
+  if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
+    core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
+              " sequences; train.balance_scope = sequence does not depend on the layout");
+  }
+}
+
+void save(const Session& session, const Model& model, train::Trainer& trainer, const train::Progress& progress,
+          const std::string& data_fingerprint) {
+  checkpoint::SaveRequest request;
+  request.folder = checkpoint::step_folder(session.checkpoints(), progress.step);
+  request.step = progress.step;
+  request.state = resume_state(session, progress, data_fingerprint);
+  request.tp = model.grid.tp();
+  request.ep = model.grid.ep();
+  request.store = checkpoint::store_reference(step_0_folder(session), request.folder);
+  request.program = core::build_facts_text();
+  std::vector<checkpoint::Piece> pieces;
+  for (const train::ShardedAdamW::Piece& piece : trainer.optimizer().owned_pieces()) {
+    pieces.push_back(checkpoint::make_piece(piece.name, piece.shape, core::DType::f32, piece.part, piece.data));
+  }
+  checkpoint::save(session.world, request, pieces);
+  if (session.first()) checkpoint::keep_newest(session.checkpoints(), session.config.checkpoint.keep);
+  core::log("saved ", request.folder.string());
+}
+
+}  // namespace
+
+int train(const Session& session) {
+  const config::Config& config = session.config;
+  const core::StopRequest stop_request;
+  Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
+  comm::on_all_ranks(session.world, [&] { require_same_model(session, start.spec); });
+  OpenData data(session, start.spec);
+  OpenRun run(session);
+  Model model(session, start);
+
+  const std::int64_t per_epoch = (data.packed->sequences() + config.train.batch - 1) / config.train.batch;
+  train::Trainer trainer(model.context, *model.decoder, model.parameters, config.train, config.lora.dropout,
+                         train::make_schedule(config.train, per_epoch));
+  announce(session, model, *data.packed, *data.batches, trainer.schedule());
+  train::Progress progress = resume(session, start, model, trainer, *data.packed);
+
+  std::optional<train::Metrics> metrics;
+  comm::on_all_ranks(session.world, [&] {
+    if (!session.first()) return;
+    metrics.emplace(session.run_folder(), progress.step, trainer.schedule().steps, config.train.log_every);
+  });
+  if (metrics && metrics->recomputed() > 0) {
+    core::log("steps ", progress.step + 1, " to ", progress.step + metrics->recomputed(),
+              " were computed before and are computed again");
+  }
+
+  const train::LoopParts parts{
+      .context = model.context,
+      .trainer = trainer,
+      .batches = *data.batches,
+      .metrics = metrics ? &*metrics : nullptr,
+      .save_every = config.checkpoint.every,
+      .save = [&](const train::Progress& now) { save(session, model, trainer, now, data.packed->fingerprint()); },
+      .evaluate_every = config.evaluate.every,
+      .held_out_loss =
+          [&] {
+            return evaluate::held_out_loss(model.context, *model.decoder, *data.held_out, config.evaluate.samples,
+                                           config.train.micro_batch)
+                .loss;
+          },
+      .at_step_boundary =
+          [&] {
+            if (run.lock) run.lock->refresh();
+          }};
+  const train::Ended ended = train::run_loop(parts, progress);
+  if (ended == train::Ended::stopped) return static_cast<int>(core::ExitCode::requeue);
+  core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,
+            " of them responses");
+  return 0;
+}
+
+}  // namespace caravan::commands
