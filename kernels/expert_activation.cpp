@@ -17,24 +17,34 @@ CARAVAN_FUNCTION void forward_span(const T* a, T* z, int size, float factor) {
   }
 }
 
-template <typename T>
-CARAVAN_FUNCTION float weight_sum(const T* g, const T* a, int size) {
-  return detail::fixed_order_sum<float>(size, [g, a](int c) {
-    const float x = to_float(a[c]);
-    return to_float(g[c]) * (x * detail::normal(x).below);
-  });
-}
+// Columns whose products wait for their sum: a loop that both stores and sums in a fixed order does not vectorise.
+constexpr int piece = detail::on_host ? 256 : 1;
 
+/// Returns the sum of g * gelu(a).
 template <typename T>
-CARAVAN_FUNCTION void backward_span(const T* g, const T* a, T* da, T* z, int size, float factor) {
-  CARAVAN_IVDEP
-  for (int c = 0; c < size; ++c) {
-    const float x = to_float(a[c]);
-    const float slope = to_float(g[c]);
-    const detail::Normal n = detail::normal(x);
-    da[c] = from_float<T>(factor * slope * (n.below + x * n.density));
-    z[c] = from_float<T>(factor * (x * n.below));
+CARAVAN_FUNCTION float backward_span(const T* g, const T* a, T* da, T* z, int size, float factor) {
+  float products[piece];
+  float sum = 0;
+  for (int begin = 0; begin < size; begin += piece) {
+    const int n = size - begin < piece ? size - begin : piece;
+    const T* slopes = g + begin;
+    const T* in = a + begin;
+    T* da_out = da + begin;
+    T* z_out = z + begin;
+    CARAVAN_IVDEP
+    for (int c = 0; c < n; ++c) {
+      const float x = to_float(in[c]);
+      const float slope = to_float(slopes[c]);
+      const detail::Normal normal = detail::normal(x);
+      const float gelu = x * normal.below;
+      products[c] = slope * gelu;
+      da_out[c] = from_float<T>(factor * slope * (normal.below + x * normal.density));
+      z_out[c] = from_float<T>(factor * gelu);
+    }
+    const float* values = products;
+    sum += detail::fixed_order_sum<float>(n, [values](int c) { return values[c]; });
   }
+  return sum;
 }
 
 }  // namespace
@@ -61,15 +71,10 @@ void weighted_gelu_backward(Execution execution, const T* g, const T* a, const f
   detail::for_rows(
       execution, "weighted_gelu_backward", rows, columns, KOKKOS_LAMBDA(const detail::Member& team) {
         const std::int64_t row = team.league_rank();
-        const T* slope = g + row * columns;
-        const T* in = a + row * columns;
-        // First the sum: the second loop may overwrite g and a.
-        const float sum = detail::sum_columns(
-            team, columns, [&](std::int64_t begin, int size) { return weight_sum(slope + begin, in + begin, size); });
         const float factor = scaling * w[row];
-        detail::for_columns(team, columns, [&](std::int64_t begin, int size) {
+        const float sum = detail::sum_columns(team, columns, [&](std::int64_t begin, int size) {
           const std::int64_t at = row * columns + begin;
-          backward_span(g + at, a + at, da + at, z + at, size, factor);
+          return backward_span(g + at, a + at, da + at, z + at, size, factor);
         });
         Kokkos::single(Kokkos::PerTeam(team), [&] { dw[row] = scaling * sum; });
       });

@@ -15,41 +15,40 @@ void check(const RouterShape& shape) {
                 ", experts ", shape.experts, ", topk ", shape.topk);
 }
 
-/// An integer that orders as the floats do, NaN included; both zeros are one.
-CARAVAN_FUNCTION std::int32_t order_key(float value) {
-  const auto bits = std::bit_cast<std::int32_t>(value + 0.0F);
-  return bits < 0 ? bits ^ 0x7fffffff : bits;
+/// An integer that orders (logit, expert) pairs: larger logit first, then lower index. No two experts share one, NaN
+/// has its place and both zeros are one value.
+CARAVAN_FUNCTION std::int64_t rank_of(float logit, int expert) {
+  const auto bits = std::bit_cast<std::int32_t>(logit + 0.0F);
+  const std::int32_t ordered = bits ^ ((bits >> 31) & 0x7fffffff);
+  return static_cast<std::int64_t>(ordered) * 0x100000000LL + (0x7fffffff - expert);
 }
 
-/// The first expert in the order "larger logit first, then lower index" after expert `last` (-1: after none).
-CARAVAN_FUNCTION int next_choice(const float* logits, int experts, int last) {
-  const bool first = last < 0;
-  const std::int32_t last_key = first ? 0 : order_key(logits[last]);
-  const auto open = [=](int e, std::int32_t key) { return first || key < last_key || (key == last_key && e > last); };
-  // Two loops: a maximum of integers vectorises, a search for its place ends early.
-  std::int32_t best = std::numeric_limits<std::int32_t>::min();
+CARAVAN_FUNCTION int expert_of(std::int64_t rank) { return 0x7fffffff - static_cast<int>(rank & 0x7fffffff); }
+
+/// The largest rank below `limit`.
+CARAVAN_FUNCTION std::int64_t next_rank(const float* logits, int experts, std::int64_t limit) {
+  constexpr std::int64_t none = std::numeric_limits<std::int64_t>::min();
+  std::int64_t best = none;
   for (int e = 0; e < experts; ++e) {
-    const std::int32_t key = order_key(logits[e]);
-    const std::int32_t candidate = open(e, key) ? key : std::numeric_limits<std::int32_t>::min();
+    const std::int64_t rank = rank_of(logits[e], e);
+    const std::int64_t candidate = rank < limit ? rank : none;
     best = candidate > best ? candidate : best;
   }
-  int e = 0;
-  for (; e + 1 < experts; ++e) {
-    const std::int32_t key = order_key(logits[e]);
-    if (key == best && open(e, key)) break;
-  }
-  return e;
+  return best;
 }
 
 CARAVAN_FUNCTION void choose(const float* logits, int experts, int topk, std::int32_t* indices, float* weights) {
-  int last = -1;
-  for (int j = 0; j < topk; ++j) {
-    last = next_choice(logits, experts, last);
-    indices[j] = last;
-    weights[j] = detail::exponential(logits[last] - logits[indices[0]]);
-  }
+  std::int64_t rank = std::numeric_limits<std::int64_t>::max();
+  float largest = 0;
   float sum = 0;
-  for (int j = 0; j < topk; ++j) sum += weights[j];
+  for (int j = 0; j < topk; ++j) {
+    rank = next_rank(logits, experts, rank);
+    const int expert = expert_of(rank);
+    if (j == 0) largest = logits[expert];
+    indices[j] = expert;
+    weights[j] = detail::exponential(logits[expert] - largest);
+    sum += weights[j];
+  }
   for (int j = 0; j < topk; ++j) weights[j] /= sum;
 }
 
