@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/mpi_runtime.hpp"
 
+#include <mpi.h>
+
 #include <cstdlib>
 
 #include "comm/mpi_communicator.hpp"
 #include "core/error.hpp"
 
 namespace caravan::comm {
-namespace {
-
-std::unique_ptr<Communicator> make_group(std::string name, int color, int size, int rank, double deadline_seconds) {
-  MPI_Comm group = MPI_COMM_NULL;
-  MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group);
-  if (size == 1) {
-    MPI_Comm_free(&group);
-    return make_serial_communicator(std::move(name));
-  }
-  return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds);
-}
-
-}  // namespace
-
 MpiRuntime::MpiRuntime(int* argc, char*** argv) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
@@ -61,12 +49,12 @@ std::unique_ptr<Communicator> make_world(double deadline_seconds) {
   int size = 1;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return make_group("world", 0, size, rank, deadline_seconds);
+  return make_mpi_group("world", 0, size, rank, deadline_seconds);
 }
 
 Groups make_groups(const layout::Grid& grid, double deadline_seconds) {
   const auto group = [&](const char* name, int color, int size) {
-    return make_group(name, color, size, grid.rank(), deadline_seconds);
+    return make_mpi_group(name, color, size, grid.rank(), deadline_seconds);
   };
   Groups groups;
   groups.world = group("world", 0, grid.world());
