@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+
+#include "core/random.hpp"
+#include "family/parameters.hpp"
+#include "layout/tensor_source.hpp"
+
+namespace caravan::tests {
+
+/// A small PESC model whose every dimension divides by 8 and whose FFN width is no multiple of 64.
+inline family::ModelSpec random_model_spec() {
+  family::ModelSpec spec;
+  spec.model_type = "camelidae";
+  spec.hidden = 64;
+  spec.ffn = 88;
+  spec.layers = 2;
+  spec.heads = 16;
+  spec.kv_heads = 8;
+  spec.head_dim = 4;
+  spec.vocabulary = 96;
+  spec.norm_eps = 1e-5;
+  spec.max_positions = 64;
+  spec.bos = 1;
+  spec.eos = 2;
+  spec.pesc = family::Pesc{8, 2, 8, 1.0};
+  spec.lora = family::lora_of([] {
+    family::LoraOptions options;
+    options.rank = 4;
+    options.alpha = 8;
+    return options;
+  }());
+  return spec;
+}
+
+/// Values for every tensor from its name and the element's index: uniform with the deviation of a trained model; norms
+/// near 1. Nothing is zero, so that every parameter has a gradient from the first step on.
+class RandomTensors final : public layout::TensorSource {
+ public:
+  explicit RandomTensors(const family::ModelSpec& spec) : specs_(family::parameter_specs(spec)) {}
+
+  bool contains(const std::string& name) const override {
+    for (const layout::ParameterSpec& spec : specs_) {
+      if (spec.name == name) return true;
+    }
+    return false;
+  }
+  Info info(const std::string& name) const override { return {spec_of(name).shape, core::DType::f32}; }
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
+    const layout::ParameterSpec& spec = spec_of(name);
+    std::vector<float> whole(static_cast<std::size_t>(layout::element_count(spec.shape)));
+    const std::uint64_t key = core::hash_name(name.data(), name.size());
+    const bool norm = spec.shape.size() == 1;
+    const double width = norm ? 0.2 : std::sqrt(3.0 / static_cast<double>(spec.shape.back()));
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      whole[i] = static_cast<float>((norm ? 1.0 : 0.0) + width * (2.0 * core::uniform(key, i) - 1.0));
+    }
+    std::vector<float> box(static_cast<std::size_t>(part.count()));
+    layout::copy_part(part, layout::whole(spec.shape), whole.data(), part, box.data(), sizeof(float));
+    core::convert(box.data(), core::DType::f32, target, dtype, box.size());
+  }
+  std::string where() const override { return "random tensors"; }
+
+ private:
+  const layout::ParameterSpec& spec_of(const std::string& name) const {
+    for (const layout::ParameterSpec& spec : specs_) {
+      if (spec.name == name) return spec;
+    }
+    core::internal_error("no tensor ", name);
+  }
+  std::vector<layout::ParameterSpec> specs_;
+};
+
+}  // namespace caravan::tests
