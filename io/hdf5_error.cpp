@@ -33,7 +33,12 @@ extern "C" herr_t note_innermost(unsigned depth, const H5E_error2_t* error, void
 
 }  // namespace
 
-Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) {
+  // A file whose closing failed (full disk) stays in the library's tables with its memory freed, and the library's own
+  // cleaning up at exit would crash over it. Everything is closed without that.
+  [[maybe_unused]] static const herr_t first = H5dont_atexit();
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 void throw_hdf5_error(const Hdf5Action& action) {
   Innermost innermost;
