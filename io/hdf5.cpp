@@ -262,7 +262,11 @@ std::string Hdf5File::attribute(const std::string& key) const {
 
 void Hdf5File::close() {
   const Hdf5Lock lock;
-  checked(H5Fclose(std::exchange(id_, -1)), {"write", path_, no_dataset});
+  const Hdf5Action action{"write", path_, no_dataset};
+  const ssize_t open = checked(H5Fget_obj_count(id_, H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_ATTR), action);
+  CARAVAN_CHECK(open == 0, path_.string(), " is closed while ", open, " of its objects are open");
+  // Not tried again when it fails: the library has freed the file by then.
+  checked(H5Fclose(std::exchange(id_, -1)), action);
 }
 
 }  // namespace caravan::io

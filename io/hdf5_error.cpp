@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5_error.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "core/error.hpp"
 
@@ -33,12 +35,20 @@ extern "C" herr_t note_innermost(unsigned depth, const H5E_error2_t* error, void
 
 }  // namespace
 
-Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+Hdf5Lock::Hdf5Lock() : guard_(library_mutex()) {
+  // A file whose closing failed (full disk) stays in the library's tables with its memory freed, and the library's own
+  // cleaning up at exit would crash over it. Everything is closed without that.
+  [[maybe_unused]] static const herr_t first = H5dont_atexit();
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 void throw_hdf5_error(const Hdf5Action& action) {
   Innermost innermost;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_innermost, &innermost);
   H5Eclear2(H5E_DEFAULT);
+  // The driver's own text is three lines of addresses and sizes.
+  if (innermost.system_error != 0) innermost.text = std::strerror(innermost.system_error);
+  std::replace(innermost.text.begin(), innermost.text.end(), '\n', ' ');
   const bool full = innermost.system_error == ENOSPC || innermost.system_error == EDQUOT;
   const std::string message = core::concat(
       "cannot ", action.verb, " ", action.path.string(), action.dataset.empty() ? "" : ", dataset " + action.dataset,

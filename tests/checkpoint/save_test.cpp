@@ -2,6 +2,10 @@
 // Saving with one, two and four ranks: each writes its shard, any rank reads any part.
 #include "checkpoint/save.hpp"
 
+#include <sys/resource.h>
+
+#include <csignal>
+
 #include "comm/mpi_runtime.hpp"
 #include "tests/checkpoint/saved.hpp"
 #include "tests/io/expect_error.hpp"
@@ -30,6 +34,26 @@ std::vector<checkpoint::Piece> pieces_of(const comm::Communicator& world) {
   if (world.rank() == parts - 1) pieces.push_back(test::piece_of("norm", {8}, DType::f32, layout::whole({8})));
   return pieces;
 }
+
+// Files of this process cannot grow beyond `bytes`: what a write to a failing file system looks like.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : former_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &former_);
+    const rlimit limit{bytes, former_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &former_);
+    std::signal(SIGXFSZ, former_handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit former_{};
+  void (*former_handler_)(int);
+};
 
 // All ranks must throw, with the same exit code, and no manifest may appear.
 void expect_failure(comm::Communicator& world, const std::filesystem::path& folder, core::ExitCode code,
@@ -107,6 +131,17 @@ TEST_CASE("a rank that fails takes the others along, without a manifest") {
       };
     }
     expect_failure(*world, folder, core::ExitCode::storage_full, {"not saved", "no space"}, pieces);
+  }
+  SECTION("because the file system fails") {
+    const layout::Shape large{64, 4096};
+    if (world->rank() == last) {
+      pieces.push_back(test::piece_of("large", large, DType::f32, layout::whole(large)));
+      const FileSizeLimit limit(100'000);
+      expect_failure(*world, folder, core::ExitCode::bad_input, {"not saved", "shard-", "large", "File too large"},
+                     pieces);
+    } else {
+      expect_failure(*world, folder, core::ExitCode::bad_input, {"not saved", "large", "File too large"}, pieces);
+    }
   }
   SECTION("because a part is missing") {
     if (world->rank() == last) pieces.back() = test::piece_of("norm", {8}, DType::f32, {{1}, {7}});

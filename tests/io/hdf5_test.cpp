@@ -13,6 +13,11 @@
 using namespace caravan;
 using core::DType;
 
+// The leak sanitizer asks for this: HDF5 itself loses a kilobyte for every file that cannot be closed, as on a full
+// disk.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
+
 TEST_CASE("rows are written in any order and boxes are read, in every element type") {
   const test::ScratchFolder scratch;
   using enum DType;
@@ -94,7 +99,10 @@ TEST_CASE("failures name path and dataset") {
                      [&] { file.dataset("w"); });
   // A dataset that is still open would be written after close() returned.
   std::optional<io::Hdf5Dataset> dataset(file.create_dataset("open", {1}, DType::u8));
-  test::expect_error(core::ExitCode::bad_input, {(scratch / "f.h5").string()}, [&] { file.close(); });
+  test::expect_error(core::ExitCode::internal, {(scratch / "f.h5").string(), "1 of its objects"},
+                     [&] { file.close(); });
+  dataset.reset();
+  file.close();
 }
 
 TEST_CASE("a full storage is recognised inside HDF5's message") {
