@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// manifest.json of a checkpoint; docs/checkpoint-format.md describes every field.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "layout/rectangle.hpp"
+
+namespace caravan::checkpoint {
+
+/// A piece as it lies in a shard.
+struct StoredPiece {
+  layout::Rectangle part;
+  std::string shard;    // file name
+  std::string dataset;  // of part's extent
+  std::int64_t block_rows = 1;
+  std::vector<std::string> hashes;  // one per block of block_rows rows of the piece, the last one shorter
+};
+
+struct StoredTensor {
+  layout::Shape shape;
+  core::DType dtype = core::DType::f32;
+  std::vector<StoredPiece> pieces;  // cover every element exactly once
+};
+
+/// The step-0 checkpoint that holds the frozen tensors of a later one.
+struct StoreReference {
+  std::filesystem::path folder;  // relative to the folder of the checkpoint that refers to it, or absolute
+  std::string manifest_hash;     // checksum of the store's manifest.json
+};
+
+/// The ranks that wrote a checkpoint. Any other layout can read it.
+struct SavedLayout {
+  int world = 1;
+  int tp = 1;
+  int ep = 1;
+};
+
+struct Manifest {
+  static constexpr std::int64_t newest_version = 1;
+
+  std::int64_t step = 0;
+  std::string program;
+  SavedLayout layout;
+  std::map<std::string, StoredTensor> tensors;
+  std::map<std::string, std::int64_t> shard_bytes;  // by file name
+  std::int64_t master_bytes = 0;
+  std::optional<StoreReference> store;
+  nlohmann::json state = nlohmann::json::object();
+
+  /// The file's text, with the checksum of the rest.
+  std::string to_text() const;
+
+  /// Reads FOLDER/manifest.json. Throws (exit 2) naming the file when it is missing, damaged, written by a newer
+  /// version (both numbers are named), or its pieces do not cover their tensors.
+  static Manifest read(const std::filesystem::path& folder);
+};
+
+/// What is wrong with a tensor's pieces (outside of it, overlapping, not covering it); empty when nothing is.
+std::string coverage_problem(const StoredTensor& tensor);
+
+/// Why the shards in the folder cannot be the manifest's (missing, or of another size); empty when all fit.
+std::vector<std::string> shard_problems(const std::filesystem::path& folder, const Manifest& manifest);
+/// The same for one shard.
+std::optional<std::string> shard_problem(const std::filesystem::path& folder, const Manifest& manifest,
+                                         const std::string& shard);
+
+nlohmann::json to_json(const StoredPiece& piece);
+StoredPiece piece_from_json(const nlohmann::json& json);
+
+}  // namespace caravan::checkpoint

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/save.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <set>
+
+#include "checkpoint/checksum.hpp"
+#include "io/atomic_file.hpp"
+#include "io/hdf5.hpp"
+
+namespace caravan::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Failure {
+  core::ExitCode code = core::ExitCode::done;
+  std::string message;
+};
+
+// Runs what one rank does alone. Communicator calls stay outside: their errors must not be held back.
+template <typename Action>
+Failure attempt(Action&& action) {
+  try {
+    action();
+    return {};
+  } catch (const core::Error& error) {
+    return {error.code(), error.what()};
+  } catch (const fs::filesystem_error& error) {
+    const int code = error.code().value();
+    return {code == ENOSPC || code == EDQUOT ? core::ExitCode::storage_full : core::ExitCode::bad_input, error.what()};
+  } catch (const std::exception& error) {
+    return {core::ExitCode::internal, error.what()};
+  }
+}
+
+// Throws on all ranks when any rank failed, so that none is left waiting for it.
+void agree(comm::Communicator& world, const char* operation, const Failure& failure) {
+  const std::int64_t code = world.all_reduce(operation, static_cast<std::int64_t>(failure.code), comm::Reduce::max);
+  if (code == 0) return;
+  const std::vector<std::string> messages = world.all_gather_text(operation, failure.message);
+  const auto first = std::find_if(messages.begin(), messages.end(), [](const auto& text) { return !text.empty(); });
+  const auto failed = std::count_if(messages.begin(), messages.end(), [](const auto& text) { return !text.empty(); });
+  std::string message = "the checkpoint was not saved: ";
+  if (world.size() > 1) message += core::concat("rank ", first - messages.begin(), ": ");
+  message += first != messages.end() ? *first : "a rank failed without a reason";
+  if (failed > 1) message += core::concat(" (and ", failed - 1, " more ranks)");
+  throw core::Error(static_cast<core::ExitCode>(code), message);
+}
+
+std::string shard_name(int rank) {
+  char name[32];
+  std::snprintf(name, sizeof name, "shard-%05d.h5", rank);
+  return name;
+}
+
+void prepare_folder(const fs::path& folder) {
+  if (fs::exists(folder / "manifest.json")) {
+    core::bad_input(folder.string(), " already holds a checkpoint; choose another run folder or remove it");
+  }
+  fs::create_directories(folder);
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("shard-") || name == "master.h5" || name.starts_with("manifest.json.")) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove(path);
+  if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
+}
+
+// Writes a piece block by block and returns what the manifest says of it.
+StoredPiece write_piece(io::Hdf5File& file, const Piece& piece, const std::string& shard, const std::string& dataset) {
+  StoredPiece stored{piece.part, shard, dataset, rows_per_block(piece.part, piece.dtype), {}};
+  io::Hdf5Dataset target = file.create_dataset(dataset, piece.part.extent, piece.dtype);
+  const std::int64_t rows = piece.part.extent.at(0);
+  const std::int64_t bytes = row_bytes(piece.part, piece.dtype);
+  std::vector<char> block(static_cast<std::size_t>(stored.block_rows * bytes));
+  for (std::int64_t begin = 0; begin < rows; begin += stored.block_rows) {
+    const std::int64_t end = std::min(rows, begin + stored.block_rows);
+    piece.fill(begin, end, block.data());
+    stored.hashes.push_back(checksum(block.data(), static_cast<std::size_t>((end - begin) * bytes)));
+    target.write_rows(begin, end, block.data());
+  }
+  return stored;
+}
+
+std::string dataset_name(const Piece& piece, bool several) {
+  if (!several) return piece.name;
+  std::string name = piece.name + "@";
+  for (std::size_t d = 0; d < piece.part.offset.size(); ++d) {
+    if (d > 0) name += ',';
+    name += std::to_string(piece.part.offset[d]);
+  }
+  return name;
+}
+
+json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pieces) {
+  std::multiset<std::string> names;
+  for (const Piece* piece : pieces) names.insert(piece->name);
+  json entries = json::array();
+  io::Hdf5File file = io::Hdf5File::create(path);
+  for (const Piece* piece : pieces) {
+    const std::string dataset = dataset_name(*piece, names.count(piece->name) > 1);
+    entries.push_back({{"name", piece->name},
+                       {"shape", piece->shape},
+                       {"dtype", core::name_of(piece->dtype)},
+                       {"piece", to_json(write_piece(file, *piece, path.filename().string(), dataset))}});
+  }
+  file.close();
+  io::fsync_file(path);
+  return {{"shard", path.filename().string()}, {"bytes", fs::file_size(path)}, {"pieces", std::move(entries)}};
+}
+
+void add_report(Manifest& manifest, const json& report) {
+  if (report.empty()) return;  // a rank without pieces
+  manifest.shard_bytes[report.at("shard").get<std::string>()] = report.at("bytes").get<std::int64_t>();
+  for (const json& entry : report.at("pieces")) {
+    const auto name = entry.at("name").get<std::string>();
+    const auto shape = entry.at("shape").get<layout::Shape>();
+    const core::DType dtype = core::dtype_from_name(entry.at("dtype").get<std::string>());
+    StoredTensor& tensor = manifest.tensors.try_emplace(name, StoredTensor{shape, dtype, {}}).first->second;
+    CARAVAN_CHECK(tensor.shape == shape && tensor.dtype == dtype, "ranks disagree on tensor ", name);
+    tensor.pieces.push_back(piece_from_json(entry.at("piece")));
+  }
+}
+
+// One virtual dataset per tensor, over the shards beside it.
+void write_master(const fs::path& path, const Manifest& manifest) {
+  io::Hdf5File file = io::Hdf5File::create(path);
+  file.set_attribute("kind", "caravan checkpoint");
+  file.set_attribute("program", manifest.program);
+  file.set_attribute("step", std::to_string(manifest.step));
+  for (const auto& [name, tensor] : manifest.tensors) {
+    std::vector<io::VirtualPart> parts;
+    for (const StoredPiece& piece : tensor.pieces) parts.push_back({piece.part, piece.shard, piece.dataset});
+    file.create_virtual(name, tensor.shape, tensor.dtype, parts);
+  }
+  file.close();
+  io::fsync_file(path);
+}
+
+void commit_reports(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
+  Manifest manifest;
+  manifest.step = request.step;
+  manifest.program = request.program;
+  manifest.layout = {world, request.tp, request.ep};
+  manifest.store = request.store;
+  manifest.state = request.state;
+  for (const std::string& report : reports) add_report(manifest, json::parse(report));
+  for (const auto& [name, tensor] : manifest.tensors) {
+    const std::string problem = coverage_problem(tensor);
+    CARAVAN_CHECK(problem.empty(), "tensor ", name, ": ", problem);
+  }
+  write_master(request.folder / "master.h5", manifest);
+  manifest.master_bytes = static_cast<std::int64_t>(fs::file_size(request.folder / "master.h5"));
+  io::fsync_folder(request.folder);
+  io::write_file_atomically(request.folder / "manifest.json", manifest.to_text());
+}
+
+}  // namespace
+
+void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces) {
+  prepare(world, request);
+  commit(world, request, write_shard(request.folder, world.rank(), pieces));
+}
+
+void prepare(comm::Communicator& world, const SaveRequest& request) {
+  Failure failure;
+  if (world.rank() == 0) failure = attempt([&] { prepare_folder(request.folder); });
+  agree(world, "checkpoint prepare", failure);
+}
+
+ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piece>& pieces) {
+  ShardReport report;
+  const fs::path path = folder / shard_name(rank);
+  const Failure failure = attempt([&] {
+    std::vector<const Piece*> full;
+    for (const Piece& piece : pieces) {
+      CARAVAN_CHECK(!piece.shape.empty() && layout::element_count(piece.shape) > 0, piece.name,
+                    " has no dimension or no element");
+      if (piece.part.count() > 0) full.push_back(&piece);
+    }
+    if (full.empty()) return;
+    // Another node may not see yet that rank 0 made the folder; asking for it again makes it look.
+    fs::create_directories(folder);
+    report.pieces = write_shard_file(path, full);
+  });
+  if (failure.code != core::ExitCode::done) {
+    std::error_code ignored;
+    fs::remove(path, ignored);
+    report.code = failure.code;
+    report.failure = failure.message;
+  }
+  return report;
+}
+
+void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report) {
+  agree(world, "checkpoint shards", {report.code, report.failure});
+  const std::vector<std::string> reports = world.all_gather_text("checkpoint pieces", report.pieces.dump());
+  Failure failure;
+  if (world.rank() == 0) failure = attempt([&] { commit_reports(request, world.size(), reports); });
+  agree(world, "checkpoint commit", failure);
+}
+
+StoreReference store_reference(const fs::path& store, const fs::path& checkpoint) {
+  Manifest::read(store);
+  const std::string text = io::read_file(store / "manifest.json");
+  const fs::path from = fs::absolute(store).lexically_normal();
+  const fs::path to = fs::absolute(checkpoint).lexically_normal();
+  const bool siblings = from.parent_path() == to.parent_path();
+  return {siblings ? fs::path("..") / from.filename() : from, checksum(text.data(), text.size())};
+}
+
+}  // namespace caravan::checkpoint

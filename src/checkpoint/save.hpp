@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.hpp"
+#include "checkpoint/piece.hpp"
+#include "comm/communicator.hpp"
+#include "core/error.hpp"
+
+namespace caravan::checkpoint {
+
+/// What a save is called and says besides tensors; the same on all ranks (only rank 0's goes into the manifest).
+struct SaveRequest {
+  std::filesystem::path folder;  // RUN/checkpoints/step-00000120: see step_folder()
+  std::int64_t step = 0;
+  nlohmann::json state = nlohmann::json::object();  // the trainer's: data position, seeds, configuration, …
+  int tp = 1;
+  int ep = 1;
+  std::optional<StoreReference> store{};  // where the frozen tensors are, if not among the pieces
+  std::string program{};                  // the program's version and build facts
+};
+
+/// Collective. Writes the pieces of all ranks, one shard per rank that has any, and commits them: when it returns, the
+/// checkpoint is durable; when it throws, it throws on all ranks (the first failing rank's message; exit 74 when the
+/// storage is full) and the folder holds no manifest, so nobody takes it for a checkpoint. Pieces that overlap or do
+/// not cover their tensor are exit 70; a folder that already holds a committed checkpoint is exit 2.
+void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces);
+
+// The three parts of save(), for a caller that lets another thread do the second.
+
+/// Collective. Makes the folder and removes what an unfinished save left in it.
+void prepare(comm::Communicator& world, const SaveRequest& request);
+
+/// What one rank wrote, or why it failed.
+struct ShardReport {
+  nlohmann::json pieces = nlohmann::json::array();
+  core::ExitCode code = core::ExitCode::done;
+  std::string failure;
+};
+
+/// Writes this rank's shard durably. Talks to no other rank and does not throw: a failure is in the report, so that
+/// commit() can tell all ranks. A failed shard is removed.
+ShardReport write_shard(const std::filesystem::path& folder, int rank, const std::vector<Piece>& pieces);
+
+/// Collective. Checks coverage, writes master.h5 and then, last, the manifest.
+void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report);
+
+/// The reference to put into the checkpoints that are saved beside or after `store`: relative when both folders have
+/// the same parent, so that a run folder can be moved. Throws (exit 2) when `store` is not a checkpoint.
+StoreReference store_reference(const std::filesystem::path& store, const std::filesystem::path& checkpoint);
+
+}  // namespace caravan::checkpoint

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Saving with one, two and four ranks: each writes its shard, any rank reads any part.
+#include "checkpoint/save.hpp"
+
+#include "comm/mpi_runtime.hpp"
+#include "tests/checkpoint/saved.hpp"
+#include "tests/io/expect_error.hpp"
+#include "tests/io/scratch_folder.hpp"
+
+using namespace caravan;
+using core::DType;
+
+namespace {
+
+const layout::Shape matrix{12, 8};
+
+std::unique_ptr<comm::Communicator> make_test_world() { return comm::make_world(30); }
+
+// Rank 0's scratch folder on all ranks.
+std::filesystem::path shared(comm::Communicator& world, const test::ScratchFolder& scratch) {
+  return world.broadcast_text("folder", scratch.path().string(), 0);
+}
+
+std::vector<checkpoint::Piece> pieces_of(const comm::Communicator& world) {
+  const int parts = world.size();
+  std::vector<checkpoint::Piece> pieces{
+      test::piece_of("columns", matrix, DType::f32, test::slice(matrix, 1, parts, world.rank())),
+      test::piece_of("rows", matrix, DType::bf16, test::slice(matrix, 0, parts, world.rank()))};
+  // Replicated: one rank writes it. With several ranks, rank 0 has the smaller shard.
+  if (world.rank() == parts - 1) pieces.push_back(test::piece_of("norm", {8}, DType::f32, layout::whole({8})));
+  return pieces;
+}
+
+// All ranks must throw, with the same exit code, and no manifest may appear.
+void expect_failure(comm::Communicator& world, const std::filesystem::path& folder, core::ExitCode code,
+                    const std::vector<std::string>& parts, const std::vector<checkpoint::Piece>& pieces) {
+  test::expect_error(code, parts, [&] { checkpoint::save(world, {.folder = folder, .step = 9}, pieces); });
+  CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
+  world.barrier("after failure");
+}
+
+}  // namespace
+
+TEST_CASE("what several ranks write, each reads in any cut") {
+  const auto world = make_test_world();
+  const test::ScratchFolder scratch;
+  const auto folder = shared(*world, scratch) / "step-00000002";
+  checkpoint::save(*world, {.folder = folder, .step = 2, .state = {{"position", 17}}, .tp = world->size()},
+                   pieces_of(*world));
+
+  const checkpoint::CheckpointReader reader(folder);
+  CHECK(reader.layout().world == world->size());
+  CHECK(reader.state().at("position") == 17);
+  CHECK(reader.verify().empty());
+  for (const std::string name : {"columns", "rows"}) {
+    for (const std::size_t dimension : {0U, 1U}) {
+      const layout::Rectangle part = test::slice(matrix, dimension, 2, world->rank() % 2);
+      std::vector<float> read(static_cast<std::size_t>(part.count()));
+      reader.read(name, part, DType::f32, read.data());
+      CHECK(read == test::elements(name, matrix, part));
+    }
+  }
+  std::vector<float> norm(8);
+  reader.read("norm", layout::whole({8}), DType::f32, norm.data());
+  CHECK(norm == test::elements("norm", {8}, layout::whole({8})));
+  world->barrier("done reading");
+}
+
+TEST_CASE("a committed checkpoint is never written over, an unfinished one is") {
+  const auto world = make_test_world();
+  const test::ScratchFolder scratch;
+  const auto folder = shared(*world, scratch) / "step-00000002";
+  if (world->rank() == 0) {
+    std::filesystem::create_directories(folder);
+    test::write_text(folder / "shard-00077.h5", "left behind by a larger world");
+    test::write_text(folder / "manifest.json.tmp-1", "{");
+  }
+  checkpoint::save(*world, {.folder = folder, .step = 2}, pieces_of(*world));
+  CHECK_FALSE(std::filesystem::exists(folder / "shard-00077.h5"));
+  CHECK_FALSE(std::filesystem::exists(folder / "manifest.json.tmp-1"));
+  const std::string manifest = test::read_text(folder / "manifest.json");
+  world->barrier("read");
+  test::expect_error(core::ExitCode::bad_input, {folder.string(), "already holds"},
+                     [&] { checkpoint::save(*world, {.folder = folder, .step = 2}, {}); });
+  CHECK(test::read_text(folder / "manifest.json") == manifest);
+  world->barrier("done");
+}
+
+TEST_CASE("a rank that fails takes the others along, without a manifest") {
+  const auto world = make_test_world();
+  const test::ScratchFolder scratch;
+  const auto folder = shared(*world, scratch) / "step-00000009";
+  const int last = world->size() - 1;
+  std::vector<checkpoint::Piece> pieces = pieces_of(*world);
+
+  SECTION("while it writes") {
+    if (world->rank() == last) {
+      pieces[0].fill = [](std::int64_t, std::int64_t, void*) { throw std::runtime_error("device lost"); };
+    }
+    expect_failure(*world, folder, core::ExitCode::internal, {"not saved", "device lost"}, pieces);
+    CHECK_FALSE(std::filesystem::exists(folder / core::concat("shard-0000", last, ".h5")));
+  }
+  SECTION("with a full storage") {
+    if (world->rank() == last) {
+      pieces[0].fill = [](std::int64_t, std::int64_t, void*) {
+        throw core::Error(core::ExitCode::storage_full, "no space");
+      };
+    }
+    expect_failure(*world, folder, core::ExitCode::storage_full, {"not saved", "no space"}, pieces);
+  }
+  SECTION("because a part is missing") {
+    if (world->rank() == last) pieces.back() = test::piece_of("norm", {8}, DType::f32, {{1}, {7}});
+    expect_failure(*world, folder, core::ExitCode::internal, {"norm", "7 of 8"}, pieces);
+  }
+  SECTION("because two parts overlap") {
+    if (world->rank() == last) {
+      pieces.push_back(test::piece_of("norm", {8}, DType::f32, {{7}, {1}}));
+    }
+    expect_failure(*world, folder, core::ExitCode::internal, {"norm", "overlap"}, pieces);
+  }
+  // The same folder takes the next try.
+  checkpoint::save(*world, {.folder = folder, .step = 9}, pieces_of(*world));
+  CHECK(checkpoint::CheckpointReader(folder).verify().empty());
+  world->barrier("done");
+}
+
+TEST_CASE("a step that another thread writes is committed later") {
+  const auto world = make_test_world();
+  const test::ScratchFolder scratch;
+  const auto folder = shared(*world, scratch) / "step-00000004";
+  const checkpoint::SaveRequest request{.folder = folder, .step = 4};
+  checkpoint::prepare(*world, request);
+  const checkpoint::ShardReport report = checkpoint::write_shard(folder, world->rank(), pieces_of(*world));
+  CHECK(report.failure.empty());
+  world->barrier("all shards are durable");
+  CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
+  world->barrier("looked");
+  checkpoint::commit(*world, request, report);
+  CHECK(checkpoint::CheckpointReader(folder).step() == 4);
+  world->barrier("done");
+}
