@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include "core/error.hpp"
 #include "data/checksum.hpp"
 #include "data/tokenizer_config.hpp"
+#include "io/atomic_file.hpp"
 
 namespace caravan::data {
 namespace {
@@ -21,13 +21,6 @@ using sentencepiece::SentencePieceProcessor;
 using Ids = std::vector<std::int32_t>;
 
 constexpr std::string_view word_start = "\xE2\x96\x81";  // U+2581
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file || bytes.empty()) core::bad_input(path, ": cannot be read, or is empty");
-  return bytes;
-}
 
 std::string find_model(const std::string& path) {
   if (!fs::is_directory(path)) {
@@ -76,7 +69,7 @@ struct Tokenizer::Model {
   std::int64_t vocabulary = 0;
 
   explicit Model(const std::string& where) : path(find_model(where)) {
-    std::string bytes = read_file(path);
+    const std::string bytes = io::read_file(path);
     fingerprint = hex(xxh3(bytes.data(), bytes.size()));
     const auto config_path = fs::path(path).parent_path() / "tokenizer_config.json";
     if (fs::is_regular_file(config_path)) config = read_tokenizer_config(config_path.string());

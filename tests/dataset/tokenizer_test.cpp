@@ -99,8 +99,10 @@ TEST_CASE("a missing or damaged tokenizer is refused with its path") {
   CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("holds no tokenizer.model") != std::string::npos);
   folder.write("tokenizer.json", "{}");
   CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("only tokenizer.json") != std::string::npos);
-  folder.write("tokenizer.model", "this is no model");
-  CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("not a SentencePiece model") != std::string::npos);
+  for (const char* bytes : {"", "this is no model"}) {
+    folder.write("tokenizer.model", bytes);
+    CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("not a SentencePiece model") != std::string::npos);
+  }
   std::filesystem::remove(folder / "tokenizer.model");
   test::write_tokenizer(folder, true, false);
   const struct {

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/instruction_source.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "data/checksum.hpp"
+
+namespace caravan::data {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t warnings_shown = 10;
+
+/// A record that parses as JSON but does not mean what it should; the message starts with the field.
+struct WrongField : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+std::int64_t count_lines(std::string_view text) {
+  return static_cast<std::int64_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+/// The library's message without its own position and without the text last read, which may be a whole record.
+std::string reason_of(const json::parse_error& error) {
+  std::string message = error.what();
+  if (const auto start = message.find(": "); start != std::string::npos) message.erase(0, start + 2);
+  if (const auto read = message.find("; last read:"); read != std::string::npos) message.erase(read);
+  return message;
+}
+
+std::string text_field(const json& object, const char* name, const std::string& where, bool required) {
+  const auto found = object.find(name);
+  if (found == object.end()) {
+    if (required) throw WrongField(where + name + " is missing");
+    return "";
+  }
+  if (!found->is_string()) throw WrongField(where + name + " must be a text, not " + found->type_name());
+  return found->get<std::string>();
+}
+
+}  // namespace
+
+InstructionSource::InstructionSource(const std::string& path, bool skip_damaged)
+    : path_(path),
+      file_(path),
+      text_(reinterpret_cast<const char*>(file_.data()), file_.size()),
+      skip_damaged_(skip_damaged) {
+  if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // byte order mark
+  skip_space();
+  if (at_ == text_.size()) core::bad_input(path_, ": holds no records");
+  array_ = text_[at_] == '[';
+  if (array_) ++at_;
+}
+
+std::string InstructionSource::fingerprint() const { return hex(xxh3(text_.data(), text_.size())); }
+
+void InstructionSource::refuse(std::int64_t line, const std::string& what) const {
+  core::bad_input(path_, ":", line, ": ", what);
+}
+
+void InstructionSource::skip_space() {
+  for (; at_ < text_.size() && is_space(text_[at_]); ++at_) line_ += text_[at_] == '\n';
+}
+
+/// The next element of the array, without the comma or bracket behind it, which is consumed. Where an element ends
+/// needs only strings and nesting; whether it is JSON is for the parser to say.
+std::string_view InstructionSource::next_element() {
+  skip_space();
+  element_line_ = line_;
+  const std::size_t begin = at_;
+  if (index_ == 0 && at_ < text_.size() && text_[at_] == ']') {
+    finished_ = true;
+    ++at_;
+    return {};
+  }
+  std::int64_t depth = 0;
+  bool quoted = false;
+  for (; at_ < text_.size(); ++at_) {
+    const char c = text_[at_];
+    if (c == '\n') ++line_;
+    if (quoted) {
+      if (c == '\\' && at_ + 1 < text_.size() && text_[at_ + 1] != '\n') {
+        ++at_;
+      } else if (c == '"') {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (depth > 0 && (c == '}' || c == ']')) {
+      --depth;
+    } else if (depth == 0 && (c == ',' || c == ']')) {
+      finished_ = c == ']';
+      return text_.substr(begin, at_++ - begin);
+    }
+  }
+  finished_ = true;
+  refuse(element_line_, "the array has no end: a \"]\" is missing, or the file was cut off in this record");
+}
+
+std::string_view InstructionSource::next_line() {
+  skip_space();
+  element_line_ = line_;
+  const std::size_t begin = at_;
+  at_ = std::min(text_.find('\n', at_), text_.size());
+  finished_ = at_ == text_.size() || text_.find_first_not_of(" \t\r\n", at_) == std::string_view::npos;
+  return text_.substr(begin, at_ - begin);
+}
+
+void InstructionSource::parse(std::string_view element, Record& record) const {
+  json object;
+  try {
+    object = json::parse(element.begin(), element.end());
+  } catch (const json::parse_error& error) {
+    const auto read = element.substr(0, std::min(element.size(), error.byte > 0 ? error.byte - 1 : 0));
+    refuse(element_line_ + count_lines(read), "not JSON: " + reason_of(error));
+  }
+  record = Record{};
+  record.index = index_;
+  record.line = element_line_;
+  try {
+    if (!object.is_object()) throw WrongField(std::string("the record must be an object, not ") + object.type_name());
+    record.corpus = text_field(object, "corpus", "", false);
+    record.dataset = text_field(object, "dataset", "", false);
+    const auto turns = object.find("conversation");
+    if (!record.corpus.empty()) {
+      if (turns != object.end() && !turns->empty()) {
+        throw WrongField("conversation must be empty in a record with a corpus");
+      }
+      return;
+    }
+    record.instruction = text_field(object, "instruction", "", true);
+    if (turns == object.end()) throw WrongField("conversation is missing");
+    if (!turns->is_array()) throw WrongField(std::string("conversation must be an array, not ") + turns->type_name());
+    if (turns->empty()) throw WrongField("conversation is empty, and so is corpus");
+    for (std::size_t i = 0; i < turns->size(); ++i) {
+      const json& turn = turns->at(i);
+      const std::string where = "conversation[" + std::to_string(i) + "]";
+      if (!turn.is_object()) throw WrongField(where + " must be an object, not " + turn.type_name());
+      record.turns.push_back(
+          {text_field(turn, "input", where + ".", true), text_field(turn, "output", where + ".", true)});
+      if (record.turns.back().output.empty()) throw WrongField(where + ".output is empty: nothing to learn");
+    }
+  } catch (const WrongField& wrong) {
+    refuse(element_line_, wrong.what());
+  }
+}
+
+void InstructionSource::check_end() {
+  const auto rest = text_.find_first_not_of(" \t\r\n", at_);
+  if (!array_ || rest == std::string_view::npos) return;
+  const std::int64_t line = line_ + count_lines(text_.substr(at_, rest - at_));
+  at_ = text_.size();
+  const std::string what = "text after the end of the array";
+  if (!skip_damaged_) refuse(line, what);
+  core::log_warning(core::concat(path_, ":", line, ": ", what, "; ignored"));
+}
+
+bool InstructionSource::next(Record& record) {
+  while (!finished_) {
+    try {
+      const std::string_view element = array_ ? next_element() : next_line();
+      if (element.data() == nullptr) break;  // an array without elements
+      parse(element, record);
+      ++index_;
+      return true;
+    } catch (const core::Error& error) {
+      if (!skip_damaged_) {
+        core::bad_input(error.what(), "; correct the record, or leave such records out with data.on_error = skip");
+      }
+      ++index_;
+      if (++damaged_ <= warnings_shown) core::log_warning(std::string(error.what()) + "; left out");
+      if (damaged_ == warnings_shown) core::log_warning("further damaged records are only counted");
+    }
+  }
+  check_end();
+  return false;
+}
+
+}  // namespace caravan::data

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/record.hpp"
+#include "io/atomic_file.hpp"
+#include "io/mapped_file.hpp"
+
+namespace caravan::data {
+
+// The packed token file, format version 1 (docs/packed-file-format.md). N tokens in D documents in S sequences.
+inline constexpr std::uint32_t packed_file_version = 1;
+
+/// What a packed file says about how it was made; JSON in the file.
+struct PackedMetadata {
+  std::string template_name;       // data.template
+  std::string packing;             // data.packing
+  std::int64_t sequence = 0;       // the most tokens in a sequence
+  std::string tokenizer;           // Tokenizer::fingerprint
+  std::int64_t vocabulary = 0;     // every token id is below it
+  std::string source;              // name of the source file, without folders
+  std::string source_fingerprint;  // XXH3-64 of it
+  std::string part;                // "train" or "held_out"
+  std::int64_t held_out_every = 0;
+  std::string program;  // that wrote the file
+};
+
+/// Collects documents and writes them as a packed file. Holds them in memory: 5 bytes per token.
+class PackedWriter {
+ public:
+  /// Reserves nothing on disk. packing "simple": a document joins the sequence before it while both fit into
+  /// metadata.sequence tokens; "none": every document is a sequence.
+  explicit PackedWriter(PackedMetadata metadata);
+
+  /// The document is not empty and no longer than metadata.sequence.
+  void add(const Document& document);
+
+  std::uint64_t tokens() const { return tokens_.size(); }
+  std::uint64_t labelled() const { return labelled_count_; }
+  std::uint64_t documents() const { return document_starts_.size() - 1; }
+  std::uint64_t sequences() const { return sequence_starts_.size(); }
+
+  /// Writes all; the caller commits. Throws with the path (exit 74 when the storage is full).
+  void write(io::AtomicFile& file) const;
+
+ private:
+  PackedMetadata metadata_;
+  bool join_;
+  std::vector<std::int32_t> tokens_;
+  std::vector<std::uint8_t> labels_;
+  std::vector<std::uint64_t> document_starts_{0};  // [D+1], first token of each document, then N
+  std::vector<std::uint64_t> sequence_starts_;     // [S], first document of each sequence
+  std::uint64_t labelled_count_ = 0;
+};
+
+/// A packed file, mapped read-only.
+class PackedFile {
+ public:
+  /// Checks magic, version, sizes, checksums of all sections (reads the file once) and that the starts and tokens are
+  /// in range. Throws (exit 2) with the path, the section and what is wrong.
+  explicit PackedFile(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const PackedMetadata& metadata() const { return metadata_; }
+  std::int64_t sequences() const { return static_cast<std::int64_t>(sequence_starts_.size()) - 1; }
+  std::int64_t documents() const { return static_cast<std::int64_t>(document_starts_.size()) - 1; }
+
+  std::span<const std::int32_t> tokens() const { return tokens_; }                     // [N]
+  std::span<const std::uint8_t> labelled() const { return labelled_; }                 // [N], 0 or 1
+  std::span<const std::uint64_t> document_starts() const { return document_starts_; }  // [D+1]
+  std::span<const std::uint64_t> sequence_starts() const { return sequence_starts_; }  // [S+1], in documents
+
+  /// First token of sequence s, and one past its last (s + 1 is the next one's first).
+  std::uint64_t first_token(std::int64_t s) const {
+    return document_starts_[sequence_starts_[static_cast<std::size_t>(s)]];
+  }
+  std::int64_t length(std::int64_t s) const { return static_cast<std::int64_t>(first_token(s + 1) - first_token(s)); }
+  /// Response tokens of sequence s: labelled ones that are not the first of their document.
+  std::int64_t targets(std::int64_t s) const;
+
+  /// XXH3-64 of the header, which holds the sections' checksums: the same for the same data. 16 hexadecimal digits.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  void check_contents() const;
+
+  std::string path_;
+  io::MappedFile file_;
+  PackedMetadata metadata_;
+  std::string fingerprint_;
+  std::span<const std::int32_t> tokens_;
+  std::span<const std::uint8_t> labelled_;
+  std::span<const std::uint64_t> document_starts_, sequence_starts_;
+};
+
+}  // namespace caravan::data

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/prepare.hpp"
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "core/text.hpp"
+#include "data/instruction_source.hpp"
+#include "data/packed_file.hpp"
+#include "data/template.hpp"
+#include "data/tokenizer.hpp"
+#include "io/atomic_file.hpp"
+
+namespace caravan::data {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+bool same_file(const std::string& a, const std::string& b) {
+  return fs::weakly_canonical(a) == fs::weakly_canonical(b);
+}
+
+void check_options(const Options& options, std::int64_t sequence) {
+  if (options.source.empty()) core::bad_input("data.source is not set; name a JSON or JSONL file of instructions");
+  if (options.packed.empty()) core::bad_input("data.packed is not set; name the token file to write");
+  if (sequence < 2) core::bad_input("train.sequence ", sequence, " leaves nothing to predict; use 2 or more");
+  if (same_file(options.source, options.packed))
+    core::bad_input("data.packed would overwrite data.source, ", options.source);
+  if (options.held_out_every == 0) return;
+  const std::string held_out = held_out_path(options);
+  if (same_file(held_out, options.packed) || same_file(held_out, options.source)) {
+    core::bad_input("data.held_out would overwrite ", held_out, ", which data.packed or data.source names");
+  }
+}
+
+/// One line every ten seconds, with rate and remaining time.
+class Progress {
+ public:
+  void show(const InstructionSource& source) {
+    if (source.seen() % 256 != 0 || seconds_since(shown_) < 10) return;
+    shown_ = Clock::now();
+    const double share = static_cast<double>(source.position()) / static_cast<double>(source.bytes());
+    const double elapsed = seconds_since(start_);
+    core::log("prepare: ", source.seen(), " records, ", std::lround(100 * share), " %, ",
+              std::lround(static_cast<double>(source.seen()) / elapsed), " records/s, ",
+              core::format_duration(elapsed / share - elapsed), " left");
+  }
+  double seconds() const { return seconds_since(start_); }
+
+ private:
+  Clock::time_point start_ = Clock::now(), shown_ = start_;
+};
+
+PreparedPart part_of(const std::string& path, const PackedWriter& writer) {
+  return {path, writer.documents(), writer.sequences(), writer.tokens(), writer.labelled()};
+}
+
+}  // namespace
+
+PrepareReport prepare(const Options& options, std::int64_t sequence, const std::string& base_folder,
+                      const std::string& program) {
+  Progress progress;
+  check_options(options, sequence);
+  const Tokenizer tokenizer(tokenizer_path(options, base_folder));
+  const Template form(tokenizer, template_from_name(options.prompt_template), sequence, options.max_prompt);
+  InstructionSource source(options.source, options.on_error == "skip");
+  const bool hold_out = options.held_out_every > 0;
+  // Opened before the work, so that a folder that cannot be written is known at once.
+  io::AtomicFile train_file(options.packed);
+  std::optional<io::AtomicFile> held_out_file;
+  if (hold_out) held_out_file.emplace(held_out_path(options));
+
+  PackedMetadata metadata{options.prompt_template,
+                          options.packing,
+                          sequence,
+                          tokenizer.fingerprint(),
+                          tokenizer.vocabulary(),
+                          fs::path(options.source).filename().string(),
+                          source.fingerprint(),
+                          "train",
+                          options.held_out_every,
+                          program};
+  PackedWriter train(metadata);
+  metadata.part = "held_out";
+  PackedWriter held_out(metadata);
+
+  PrepareReport report;
+  Record record;
+  while (source.next(record)) {
+    const Rendered rendered = form.render(record);
+    progress.show(source);
+    report.many_turns += rendered.dropped == Dropped::many_turns;
+    report.long_prompt += rendered.dropped == Dropped::long_prompt;
+    report.no_label += rendered.dropped == Dropped::no_label;
+    if (rendered.dropped != Dropped::no) continue;
+    report.cut += rendered.cut;
+    report.unlabelled += rendered.document.targets() == 0;
+    PackedWriter& writer = hold_out && record.index % options.held_out_every == 0 ? held_out : train;
+    writer.add(rendered.document);
+  }
+  report.records = source.seen();
+  report.damaged = source.damaged();
+  report.train = part_of(options.packed, train);
+  if (hold_out) report.held_out = part_of(held_out_path(options), held_out);
+  report.seconds = progress.seconds();
+  if (train.documents() == 0 || (hold_out && held_out.documents() == 0)) {
+    std::string lines;
+    for (const auto& line : report.lines()) lines += "\n  " + line;
+    core::bad_input(options.source, ": no record is left for the ", train.documents() == 0 ? "training" : "held-out",
+                    " file; look at train.sequence, data.max_prompt and data.held_out_every", lines);
+  }
+  train.write(train_file);
+  if (held_out_file) {
+    held_out.write(*held_out_file);
+    held_out_file->commit();
+  }
+  train_file.commit();
+  report.seconds = progress.seconds();
+  return report;
+}
+
+std::vector<std::string> PrepareReport::lines() const {
+  std::vector<std::string> lines{core::concat(records, " records in ", core::format_duration(seconds))};
+  const auto count = [&](std::int64_t number, const char* what) {
+    if (number > 0) lines.push_back(core::concat(number, " ", what));
+  };
+  count(damaged, "left out: damaged");
+  count(many_turns, "left out: more than one turn, which idae_official drops");
+  count(long_prompt, "left out: the prompt is longer than data.max_prompt");
+  count(no_label, "left out: the prompt fills the sequence");
+  count(unlabelled, "kept without a label: the prompt fills the sequence");
+  count(cut, "cut at train.sequence: their end is lost");
+  for (const auto& [name, part] : {std::pair{"training", &train}, std::pair{"held out", &held_out}}) {
+    if (part->path.empty()) continue;
+    lines.push_back(core::concat(name, ": ", part->documents, " documents in ", part->sequences, " sequences, ",
+                                 part->tokens, " tokens, ", part->labelled, " labelled: ", part->path));
+  }
+  return lines;
+}
+
+}  // namespace caravan::data

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "data/record.hpp"
+#include "data/tokenizer.hpp"
+
+namespace caravan::data {
+
+/// The text around a record, from the official PESC code:
+///   <bos> + ("### System:\n{instruction}\n" if not empty) + "### Human:\n{input}\n### Assistant:\n" + "{output}<eos>"
+///   <bos> + "{corpus}<eos>"                                                        when the record has a corpus
+enum class TemplateKind {
+  /// One bos (none if the tokenizer has none); all turns, each answer with its eos labelled; texts of the record never
+  /// become special tokens; prompt and answer are encoded apart, so the label mask is exact and a prompt has the
+  /// same tokens in training and in generation.
+  idae,
+  /// What the official code does, literally: a tokenizer that adds bos gives two, one without bos gets the text "None",
+  /// special tokens' texts are parsed, the source's tokens are counted without id 0 (so a literal <unk> moves
+  /// the mask), only one turn.
+  idae_official,
+};
+
+/// "idae", "idae_official". Throws (exit 2) on another name.
+TemplateKind template_from_name(std::string_view name);
+
+/// Why a record gave no document.
+enum class Dropped { no, many_turns, long_prompt, no_label };
+
+struct Rendered {
+  Dropped dropped = Dropped::no;
+  bool cut = false;   // the record was longer than a sequence: its end, eos included, is lost
+  Document document;  // at most `sequence` tokens; empty when dropped
+};
+
+class Template {
+ public:
+  /// sequence: tokens; documents are cut there. max_prompt: tokens before the first answer, 0: no limit.
+  Template(const Tokenizer& tokenizer, TemplateKind kind, std::int64_t sequence, std::int64_t max_prompt)
+      : tokenizer_(tokenizer), kind_(kind), sequence_(sequence), max_prompt_(max_prompt) {}
+
+  /// With idae_official a document may be without labels, as in the official code, whose loss is NaN then.
+  Rendered render(const Record& record) const;
+
+  /// The tokens up to the answer, bos included, of a conversation without earlier turns, as `kind` would train it.
+  std::vector<std::int32_t> prompt(std::string_view instruction, std::string_view input) const;
+
+ private:
+  Rendered render_corrected(const Record& record) const;
+  Rendered render_official(const Record& record) const;
+  std::vector<std::int32_t> encode_official(std::string_view text) const;
+
+  const Tokenizer& tokenizer_;
+  TemplateKind kind_;
+  std::int64_t sequence_;
+  std::int64_t max_prompt_;
+};
+
+}  // namespace caravan::data
