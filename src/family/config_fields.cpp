@@ -44,12 +44,12 @@ std::string ConfigFields::text(const char* key) const {
   return at(key).get<std::string>();
 }
 
-std::int64_t ConfigFields::whole(const char* key, std::int64_t least) const {
+std::int64_t ConfigFields::whole(const char* key, std::int64_t least, std::int64_t most) const {
   const nlohmann::json& value = at(key);
-  const bool fits =
-      value.is_number_unsigned() ? value.get<std::uint64_t>() <= (std::uint64_t{1} << 53) : value.is_number_integer();
+  const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
+                                               : value.is_number_integer();
   if (!fits || value.get<std::int64_t>() < least) {
-    refuse(key, core::concat(" is not a whole number of at least ", least));
+    refuse(key, core::concat(" is not a whole number from ", least, " to ", most));
   }
   return value.get<std::int64_t>();
 }

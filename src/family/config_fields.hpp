@@ -20,8 +20,9 @@ class ConfigFields {
   /// Present and not null.
   bool has(const char* key) const;
   std::string text(const char* key) const;
-  /// A whole number in least … 2^53.
-  std::int64_t whole(const char* key, std::int64_t least) const;
+  /// A whole number in least … most. No published model comes near the default limit, below which two extents can be
+  /// multiplied.
+  std::int64_t whole(const char* key, std::int64_t least, std::int64_t most = std::int64_t{1} << 31) const;
   std::int64_t whole_or(const char* key, std::int64_t least, std::int64_t otherwise) const;
   /// A finite number above 0.
   double positive(const char* key) const;

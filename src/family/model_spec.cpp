@@ -68,7 +68,7 @@ core::DType read_dtype(const ConfigFields& fields) {
 std::optional<Pesc> read_pesc(const ConfigFields& fields) {
   if (!fields.has("num_experts") && !fields.has("adapter_dim")) return std::nullopt;
   Pesc pesc;
-  pesc.experts = fields.whole("num_experts", 1);
+  pesc.experts = fields.whole("num_experts", 1, 65536);
   pesc.adapter_dim = fields.whole("adapter_dim", 1);
   pesc.topk = fields.whole("topk", 1);
   pesc.scaling = fields.positive("moe_scaling");
@@ -78,7 +78,8 @@ std::optional<Pesc> read_pesc(const ConfigFields& fields) {
   return pesc;
 }
 
-void check_targets(const std::vector<std::string>& targets, const std::string& where) {
+// The targets in the order of the forward pass, so that equal sets are equal.
+std::vector<std::string> checked_targets(const std::vector<std::string>& targets, const std::string& where) {
   constexpr std::array<std::string_view, 7> linears{"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                     "gate_proj", "up_proj", "down_proj"};
   if (targets.empty()) core::bad_input(where, " names no linear; name some, or set lora.rank = 0");
@@ -89,6 +90,11 @@ void check_targets(const std::vector<std::string>& targets, const std::string& w
     }
     if (!seen.insert(target).second) core::bad_input(where, " names ", target, " twice");
   }
+  std::vector<std::string> ordered;
+  for (const std::string_view linear : linears) {
+    if (seen.contains(std::string(linear))) ordered.emplace_back(linear);
+  }
+  return ordered;
 }
 
 std::optional<Lora> read_lora(const ConfigFields& fields) {
@@ -102,7 +108,7 @@ std::optional<Lora> read_lora(const ConfigFields& fields) {
     if (!target.is_string()) inner.refuse("targets", " is not a list of names");
     lora.targets.push_back(target.get<std::string>());
   }
-  check_targets(lora.targets, fields.file() + ": caravan.lora.targets");
+  lora.targets = checked_targets(lora.targets, fields.file() + ": caravan.lora.targets");
   return lora;
 }
 
@@ -129,7 +135,7 @@ ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
   refuse_unimplemented(fields);
   spec.hidden = fields.whole("hidden_size", 1);
   spec.ffn = fields.whole("intermediate_size", 1);
-  spec.layers = fields.whole("num_hidden_layers", 1);
+  spec.layers = fields.whole("num_hidden_layers", 1, 65536);
   spec.heads = fields.whole("num_attention_heads", 1);
   spec.kv_heads = fields.whole_or("num_key_value_heads", 1, spec.heads);
   if (spec.heads % spec.kv_heads != 0) {
@@ -182,8 +188,7 @@ ModelSpec crafted(ModelSpec dense, const Pesc& pesc, const std::optional<Lora>& 
 
 std::optional<Lora> lora_of(const LoraOptions& options) {
   if (options.rank == 0) return std::nullopt;
-  check_targets(options.targets, "lora.targets");
-  return Lora{options.rank, options.alpha, options.targets};
+  return Lora{options.rank, options.alpha, checked_targets(options.targets, "lora.targets")};
 }
 
 std::string crafted_config(const std::string& base_config, const ModelSpec& spec) {

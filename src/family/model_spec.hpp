@@ -25,7 +25,7 @@ struct Pesc {
 struct Lora {
   std::int64_t rank = 0;
   double alpha = 0;
-  std::vector<std::string> targets;  // subset of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj
+  std::vector<std::string> targets;  // of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, in this order
   bool has(const std::string& linear) const;
   bool operator==(const Lora&) const = default;
 };

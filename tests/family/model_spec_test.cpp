@@ -126,13 +126,15 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
        {"full_attention", "sliding_attention"},
        "layer_types = [\"full_attention\",\"sliding_attention\"] is not implemented; only \"full_attention\" is"},
       {"torch_dtype", "int8", "torch_dtype = \"int8\" is not supported; supported are float32, bfloat16 and float16"},
-      {"hidden_size", 0, "hidden_size = 0 is not a whole number of at least 1"},
-      {"hidden_size", 64.5, "hidden_size = 64.5 is not a whole number of at least 1"},
-      {"hidden_size", "64", "hidden_size = \"64\" is not a whole number of at least 1"},
-      {"vocab_size", 18446744073709551615ULL, "vocab_size = 18446744073709551615 is not a whole number of at least 1"},
+      {"hidden_size", 0, "hidden_size = 0 is not a whole number from 1 to 2147483648"},
+      {"hidden_size", 64.5, "hidden_size = 64.5 is not a whole number from 1 to 2147483648"},
+      {"hidden_size", "64", "hidden_size = \"64\" is not a whole number from 1 to 2147483648"},
+      {"vocab_size", 18446744073709551615ULL,
+       "vocab_size = 18446744073709551615 is not a whole number from 1 to 2147483648"},
+      {"num_hidden_layers", 1 << 30, "num_hidden_layers = 1073741824 is not a whole number from 1 to 65536"},
       {"rms_norm_eps", -1e-5, "rms_norm_eps = -1e-05 is not a number above 0"},
       {"rope_theta", "big", "rope_theta = \"big\" is not a number above 0"},
-      {"eos_token_id", {1, 2}, "eos_token_id = [1,2] is not a whole number of at least 0"},
+      {"eos_token_id", {1, 2}, "eos_token_id = [1,2] is not a whole number from 0 to 2147483648"},
       {"model_type", "camelidae",
        "model_type = \"camelidae\" needs the fields num_experts, topk, adapter_dim and moe_scaling"},
       {"num_experts", 4, "field adapter_dim is missing"},
@@ -196,6 +198,7 @@ TEST_CASE("a crafted model's configuration is read back") {
 TEST_CASE("LoRA options are checked") {
   CHECK_FALSE(lora_of({.rank = 0, .targets = {}}).has_value());
   CHECK(lora_of({.rank = 8, .alpha = 4, .targets = {"k_proj"}}) == Lora{8, 4, {"k_proj"}});
+  CHECK(lora_of({.targets = {"up_proj", "q_proj"}})->targets == std::vector<std::string>{"q_proj", "up_proj"});
   CHECK_THROWS_WITH(lora_of({.targets = {}}), "lora.targets names no linear; name some, or set lora.rank = 0");
   CHECK_THROWS_WITH(lora_of({.targets = {"k_proj", "k_proj"}}), "lora.targets names k_proj twice");
 }
