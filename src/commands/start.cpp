@@ -8,15 +8,6 @@
 namespace caravan::commands {
 namespace {
 
-layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec) {
-  std::optional<layout::Grid> grid;
-  comm::on_all_ranks(session.world, [&] {
-    grid.emplace(session.world.size(), session.world.rank(), session.config.layout);
-    family::validate(spec, *grid);
-  });
-  return *grid;
-}
-
 /// Folder of the frozen tensors and of config.json.
 std::filesystem::path store_of(const checkpoint::CheckpointReader& reader, const std::filesystem::path& folder) {
   if (!reader.store()) return folder;
@@ -50,6 +41,15 @@ Start open_start(const Session& session, const std::filesystem::path& folder) {
     start.spec = family::read_model_spec(store.string(), session.config.model.rope_theta);
   });
   return start;
+}
+
+layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec) {
+  std::optional<layout::Grid> grid;
+  comm::on_all_ranks(session.world, [&] {
+    grid.emplace(session.world.size(), session.world.rank(), session.config.layout);
+    family::validate(spec, *grid);
+  });
+  return *grid;
 }
 
 Model::Model(const Session& session, const Start& start)

@@ -27,9 +27,12 @@ Start open_start(const Session& session, const std::filesystem::path& folder);
 /// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
 std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);
 
+/// This rank's grid. Collective. Throws (exit 2) when the layout does not divide the ranks or the model.
+layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec);
+
 /// A model on this rank's grid with its frozen tensors.
 struct Model {
-  /// Collective. Refuses (exit 2) layouts that the model does not allow before anything is allocated.
+  /// Collective. Refuses layouts as checked_grid does, before anything is allocated.
   Model(const Session& session, const Start& start);
 
   layout::Grid grid;

@@ -26,7 +26,6 @@ struct OpenRun {
       if (!session.first()) return;
       std::filesystem::create_directories(session.run_folder());
       lock.emplace(session.run_folder());
-      io::write_file_atomically(session.run_folder() / "config.ini", config::dump(session.config));
       core::log_to_file((session.run_folder() / "log.txt").string());
     });
   }
@@ -36,7 +35,7 @@ struct OpenData {
   std::optional<data::PackedFile> packed, held_out;
   std::optional<data::Batches> batches;
 
-  OpenData(const Session& session, const family::ModelSpec& spec) {
+  OpenData(const Session& session, const family::ModelSpec& spec, int dp_size) {
     const config::Config& config = session.config;
     comm::on_all_ranks(session.world, [&] {
       packed.emplace(config.data.packed);
@@ -53,7 +52,7 @@ struct OpenData {
                                                   .shuffle = config.train.shuffle,
                                                   .batch = config.train.batch,
                                                   .micro_batch = config.train.micro_batch,
-                                                  .dp_size = session.world.size() / config.layout.tp});
+                                                  .dp_size = dp_size});
     });
   }
 };
@@ -97,7 +96,7 @@ int train(const Session& session) {
   const core::StopRequest stop_request;
   Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
   comm::on_all_ranks(session.world, [&] { require_same_model(session, start.spec); });
-  OpenData data(session, start.spec);
+  OpenData data(session, start.spec, checked_grid(session, start.spec).dp());
   OpenRun run(session);
   Model model(session, start);
 
@@ -110,6 +109,8 @@ int train(const Session& session) {
   std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
+    // Only now: a start that is refused leaves the configuration of the run alone.
+    io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
     metrics.emplace(session.run_folder(), progress.step, trainer.schedule().steps, config.train.log_every);
   });
   if (metrics && metrics->recomputed() > 0) {
