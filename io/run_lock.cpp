@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -97,10 +98,22 @@ std::optional<Holder> read_holder(const std::filesystem::path& path) {
   return holder;
 }
 
+// Whether a process of this host still runs. One that was killed stays in the process table until its parent asks for
+// its status, which an orphan's may do late: it has ended all the same.
+bool process_runs(std::int64_t pid) {
+  if (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return false;
+  std::ifstream stat(core::concat("/proc/", pid, "/stat"));
+  std::string line;
+  if (!std::getline(stat, line)) return true;  // no such file system here, or not ours to read
+  const std::size_t name_end = line.rfind(") ");  // "PID (name) state …", where the name may hold anything
+  const char state = name_end != std::string::npos && name_end + 2 < line.size() ? line[name_end + 2] : '?';
+  return state != 'Z' && state != 'X';
+}
+
 // Why the lock may be taken over at once; empty when its holder counts as alive.
 std::string reason_to_take_over(const Holder& holder, const Holder& self) {
   if (!self.job.empty() && holder.job == self.job) return "the same job, started again";
-  if (holder.host == self.host && holder.pid > 0 && ::kill(static_cast<pid_t>(holder.pid), 0) != 0 && errno == ESRCH) {
+  if (holder.host == self.host && holder.pid > 0 && !process_runs(holder.pid)) {
     return core::concat("process ", holder.pid, " on this host has ended");
   }
   const std::int64_t silence = self.heartbeat - holder.heartbeat;

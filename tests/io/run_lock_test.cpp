@@ -88,6 +88,23 @@ TEST_CASE("the lock of a process that died on this host is taken over") {
   CHECK(nlohmann::json::parse(test::read_text(folder / "lock"))["pid"] == ::getpid());
 }
 
+TEST_CASE("a process that was killed but not yet waited for has died") {
+  const test::ScratchFolder folder;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const io::RunLock lock(folder.path());
+    ::_exit(0);
+  }
+  siginfo_t ended{};
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT) == 0);  // it stays a zombie
+  {
+    const io::RunLock lock(folder.path());
+    CHECK(nlohmann::json::parse(test::read_text(folder / "lock"))["pid"] == ::getpid());
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+}
+
 TEST_CASE("a run that lost its lock stops and leaves the new holder's lock") {
   const test::ScratchFolder folder;
   {

@@ -13,11 +13,11 @@
 namespace caravan::tests {
 namespace {
 
-// fp32 sums in another order: about 1e-7 relative per operation, amplified by 12 optimizer steps. Measured at 4 ranks:
-// 4e-7 in the loss, 2e-6 in the gradient norm, 3e-6 in parameters that moved by 0.02.
-constexpr double loss_tolerance = 1e-5;
-constexpr double norm_tolerance = 1e-4;
-constexpr double parameter_tolerance = 1e-4;
+// fp32 sums in another order differ by about 1e-7 relative in loss and gradient norm; AdamW divides by the gradient's own
+// size, so small gradients move parameters by more: 2.3e-6 after 12 steps of up to 2e-3 (measured at 4 ranks).
+constexpr double loss_tolerance = 5e-6;
+constexpr double norm_tolerance = 5e-6;
+constexpr double parameter_tolerance = 5e-5;
 
 constexpr std::int64_t steps = 12;
 constexpr std::int64_t batch = 8;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/error.hpp"
 #include "core/random.hpp"
 #include "family/parameters.hpp"
 #include "layout/tensor_source.hpp"
