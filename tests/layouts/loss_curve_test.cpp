@@ -13,10 +13,11 @@
 namespace caravan::tests {
 namespace {
 
-// fp32 sums in another order differ by about 1e-7 relative in loss and gradient norm; AdamW divides by the gradient's own
-// size, so small gradients move parameters by more: 2.3e-6 after 12 steps of up to 2e-3 (measured at 4 ranks).
-constexpr double loss_tolerance = 5e-6;
-constexpr double norm_tolerance = 5e-6;
+// fp32 sums in another order differ by about 1e-7 relative; AdamW divides by the gradient's own size, so small gradients
+// move parameters by more: 2.3e-6 after 12 steps of up to 2e-3, which the gradient norm of the last steps shows as 4e-5
+// relative (measured at 4 and 8 ranks; the losses stay within 5e-6).
+constexpr double loss_tolerance = 1e-5;
+constexpr double norm_tolerance = 2e-4;
 constexpr double parameter_tolerance = 5e-5;
 
 constexpr std::int64_t steps = 12;
