@@ -63,9 +63,8 @@ struct Curve {
 };
 
 /// Trains on a grid. accumulation: micro-steps per step.
-Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, const data::PackedFile& file,
-               std::int64_t accumulation, const std::string& balance_scope) {
-  const RandomTensors tensors(spec);
+Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, const layout::TensorSource& tensors,
+               const data::PackedFile& file, std::int64_t accumulation, const std::string& balance_scope) {
   parallel::Parameters parameters(family::parameter_specs(spec), context);
   parameters.load_frozen(tensors);
   parameters.load_trainable(tensors);
@@ -101,13 +100,14 @@ Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, 
 }
 
 /// The same on this rank alone.
-Curve train_alone(const family::ModelSpec& spec, const data::PackedFile& file, const std::string& balance_scope) {
+Curve train_alone(const family::ModelSpec& spec, const layout::TensorSource& tensors, const data::PackedFile& file,
+                  const std::string& balance_scope) {
   comm::Groups groups;
   for (auto* group : {&groups.world, &groups.tp, &groups.dp, &groups.ep, &groups.edp}) {
     *group = comm::make_serial_communicator("alone");
   }
   const parallel::Context context{layout::Grid(1, 0, {}), groups};
-  return train_on(context, spec, file, 1, balance_scope);
+  return train_on(context, spec, tensors, file, 1, balance_scope);
 }
 
 void compare(const Curve& curve, const Curve& alone) {
@@ -133,25 +133,45 @@ void compare(const Curve& curve, const Curve& alone) {
 TEST_CASE("Training gives the same curve at every layout, with dropout", "[layouts]") {
   start_kernels();
   const family::ModelSpec spec = random_model_spec();
+  const RandomTensors tensors(spec);
   const SyntheticData synthetic(spec.vocabulary);
-  const Curve alone = train_alone(spec, synthetic.file(), "batch");
+  const Curve alone = train_alone(spec, tensors, synthetic.file(), "batch");
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 8)) {
     CAPTURE(tp, ep);
     const OnGrid on(tp, ep);
-    compare(train_on(on.context, spec, synthetic.file(), 1, "batch"), alone);
+    compare(train_on(on.context, spec, tensors, synthetic.file(), 1, "batch"), alone);
   }
 }
 
 TEST_CASE("Accumulation does not change the curve", "[layouts]") {
   start_kernels();
   const family::ModelSpec spec = random_model_spec();
+  const RandomTensors tensors(spec);
   const SyntheticData synthetic(spec.vocabulary);
-  const Curve alone = train_alone(spec, synthetic.file(), "sequence");
+  const Curve alone = train_alone(spec, tensors, synthetic.file(), "sequence");
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 2)) {
     const OnGrid on(tp, ep);
     const std::int64_t accumulation = std::min<std::int64_t>(4, batch / on.context.grid.dp());
     CAPTURE(tp, ep, accumulation);
-    compare(train_on(on.context, spec, synthetic.file(), accumulation, "sequence"), alone);
+    compare(train_on(on.context, spec, tensors, synthetic.file(), accumulation, "sequence"), alone);
+  }
+}
+
+TEST_CASE("A rank without a token for any of its experts trains on", "[layouts]") {
+  start_kernels();
+  family::ModelSpec spec = random_model_spec();
+  spec.pesc->topk = 1;
+  const OneSidedTensors tensors(spec);
+  const SyntheticData synthetic(spec.vocabulary);
+  const Curve alone = train_alone(spec, tensors, synthetic.file(), "batch");
+  // Every layer has experts without a token throughout; at EP 4 and 8 they are whole ranks.
+  for (const train::StepReport& step : alone.steps) CHECK(step.idlest_expert == 0.0);
+  const int world = comm::make_world(60)->size();
+  for (const auto& [tp, ep] : layouts(world, 8)) {
+    if (ep != world) continue;
+    CAPTURE(tp, ep);
+    const OnGrid on(tp, ep);
+    compare(train_on(on.context, spec, tensors, synthetic.file(), 1, "batch"), alone);
   }
 }
 

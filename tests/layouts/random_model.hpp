@@ -37,7 +37,7 @@ inline family::ModelSpec random_model_spec() {
 
 /// Values for every tensor from its name and the element's index: uniform with the deviation of a trained model; norms
 /// near 1. Nothing is zero, so that every parameter has a gradient from the first step on.
-class RandomTensors final : public layout::TensorSource {
+class RandomTensors : public layout::TensorSource {
  public:
   explicit RandomTensors(const family::ModelSpec& spec) : specs_(family::parameter_specs(spec)) {}
 
@@ -71,6 +71,22 @@ class RandomTensors final : public layout::TensorSource {
     core::internal_error("no tensor ", name);
   }
   std::vector<layout::ParameterSpec> specs_;
+};
+
+/// The same with routers that know two experts only: row 1 is the negative of row 0 and all others are zero, so that with
+/// topk = 1 every token goes to expert 0 or 1.
+class OneSidedTensors final : public RandomTensors {
+ public:
+  using RandomTensors::RandomTensors;
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
+    RandomTensors::read(name, part, dtype, target);
+    if (name.find("router") == std::string::npos) return;
+    auto* values = static_cast<float*>(target);  // routers are never cut: [E, H]
+    const auto hidden = static_cast<std::size_t>(part.extent[1]);
+    for (std::size_t i = hidden; i < static_cast<std::size_t>(part.count()); ++i) {
+      values[i] = i < 2 * hidden ? -values[i - hidden] : 0.0F;
+    }
+  }
 };
 
 }  // namespace caravan::tests
