@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The main job on a tiny model: upcycle, prepare, train on 4 ranks, be killed half-way, resume, and measure. Fails
-# unless the loss on instructions that were never trained on fell by at least 5 %. Some minutes on 2 cores.
+# The main job on a tiny model: upcycle, prepare, train on 4 ranks, be killed half-way, resume at another layout, and
+# measure. Fails unless the loss on instructions that were never trained on fell by at least 5 %. Some minutes on 2 cores.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -90,8 +90,9 @@ launcher=
 [ "$status" -ne 0 ] || fail "training finished although its ranks were killed"
 say "killed all ${#ranks[@]} processes with SIGKILL after step $step (mpirun ended with $status)"
 
-say "5 of 6: the same command again; it resumes from the newest good checkpoint"
-on_ranks 4 train "$config"
+say "5 of 6: resuming from the newest good checkpoint, at another layout: data parallel 4, each expert pair on one rank"
+# tp 1 leaves 4 data-parallel ranks, and 4 x 2 sequences make the same batch of 8.
+on_ranks 4 train "$config" --layout.tp=1 --layout.ep=4 --train.micro_batch=2
 [ "$(last_step)" = "$steps" ] || fail "training ended at step $(last_step), not $steps"
 
 say "6 of 6: the held-out loss, and an answer, after training"

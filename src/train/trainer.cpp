@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.hpp"
+#include "comm/agreement.hpp"
 #include "parallel/collectives.hpp"
 
 namespace caravan::train {
@@ -81,10 +81,12 @@ StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> mi
   report.targets = totals.targets;
   describe_experts(sums, report);
   if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
-    throw core::Error(core::ExitCode::numerics,
-                      core::concat("step ", step, ": loss ", report.loss, " and gradient norm ", report.grad_norm,
-                                   " are not finite; the parameters of step ", step - 1,
-                                   " are kept. Lower train.lr or train.clip, or look into the data of this step"));
+    // Both are sums over all ranks, so all come here together.
+    throw comm::AgreedError(
+        core::ExitCode::numerics,
+        core::concat("step ", step, ": loss ", report.loss, " and gradient norm ", report.grad_norm,
+                     " are not finite; the checkpoints before it are good. Lower train.lr or train.clip, or look into "
+                     "the data of this step"));
   }
   // torch's clip_grad_norm_: factor clip / (norm + 1e-6), at most 1.
   const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (report.grad_norm + 1e-6)) : 1.0;
