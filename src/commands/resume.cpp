@@ -4,6 +4,7 @@
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "core/log.hpp"
+#include "io/atomic_file.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -101,6 +102,19 @@ train::Progress resume(const Session& session, Start& start, Model& model, train
                          }));
     }
   }
+}
+
+void set_aside_later(const Session& session, std::int64_t step) {
+  for (const std::int64_t later : checkpoint::committed_steps(session.checkpoints())) {
+    if (later <= step) continue;
+    const std::filesystem::path folder = checkpoint::step_folder(session.checkpoints(), later);
+    std::filesystem::path aside = folder.string() + ".set-aside";
+    for (int n = 2; std::filesystem::exists(aside); ++n) aside = core::concat(folder.string(), ".set-aside-", n);
+    std::filesystem::rename(folder, aside);
+    core::log_warning(core::concat(folder.string(), " is newer than where this start goes on; it is now ",
+                                   aside.filename().string(), ", which nothing reads: remove it when you like"));
+  }
+  if (std::filesystem::is_directory(session.checkpoints())) io::fsync_folder(session.checkpoints());
 }
 
 nlohmann::json resume_state(const Session& session, const train::Progress& progress,

@@ -22,6 +22,10 @@ void require_same_model(const Session& session, const family::ModelSpec& spec);
 train::Progress resume(const Session& session, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed);
 
+/// Renames the run's checkpoints of later steps than the one it goes on from, which are damaged or of a course that it no
+/// longer takes: each name is free when the run saves that step again, and no later start chooses them. By rank 0.
+void set_aside_later(const Session& session, std::int64_t step);
+
 /// What a checkpoint says besides tensors, for resume().
 nlohmann::json resume_state(const Session& session, const train::Progress& progress,
                             const std::string& data_fingerprint);

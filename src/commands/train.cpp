@@ -109,7 +109,8 @@ int train(const Session& session) {
   std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    // Only now: a start that is refused leaves the configuration of the run alone.
+    // Only now: a start that is refused leaves the checkpoints and the configuration of the run alone.
+    set_aside_later(session, progress.step);
     io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
     metrics.emplace(session.run_folder(), progress.step, trainer.schedule().steps, config.train.log_every);
   });
