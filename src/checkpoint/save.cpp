@@ -7,6 +7,7 @@
 #include <set>
 
 #include "checkpoint/checksum.hpp"
+#include "comm/agreement.hpp"
 #include "io/atomic_file.hpp"
 #include "io/hdf5.hpp"
 
@@ -48,7 +49,7 @@ void agree(comm::Communicator& world, const char* operation, const Failure& fail
   if (world.size() > 1) message += core::concat("rank ", first - messages.begin(), ": ");
   message += first != messages.end() ? *first : "a rank failed without a reason";
   if (failed > 1) message += core::concat(" (and ", failed - 1, " more ranks)");
-  throw core::Error(static_cast<core::ExitCode>(code), message);
+  throw comm::AgreedError(static_cast<core::ExitCode>(code), message);
 }
 
 std::string shard_name(int rank) {
