@@ -24,6 +24,8 @@ StopRequest::StopRequest() {
 }
 
 StopRequest::~StopRequest() {
+  // mpirun ends the last ranks with SIGTERM when the first one has left; theirs must stay an orderly end, too.
+  if (asked != 0) return;
   for (std::size_t i = 0; i < handled.size(); ++i) sigaction(handled[i], &former[i], nullptr);
 }
 
