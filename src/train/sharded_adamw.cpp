@@ -81,6 +81,11 @@ std::vector<ShardedAdamW::Piece> ShardedAdamW::owned_pieces() {
 }
 
 void ShardedAdamW::load(const layout::TensorSource& source) {
+  // An earlier load may have filled them in part before it met damage.
+  for (State& state : states_) {
+    state.exp_avg.zero_();
+    state.exp_avg_sq.zero_();
+  }
   for (const Piece& piece : owned_pieces()) {
     if (source.contains(piece.name)) source.read(piece.name, piece.part, core::DType::f32, piece.data);
   }
