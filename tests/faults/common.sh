@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the tests of faults share: a tiny run in a folder of their own, starts of the public binary, kills, comparisons.
+# The environment names the program: CARAVAN_BINARY, CARAVAN_SOURCE, CARAVAN_MPIEXEC, CARAVAN_MPIEXEC_FLAGS.
+set -euo pipefail
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test-XXXXXX")
+launcher=  # the process id of the start in the background, if any
+name=$(basename -- "$0" .sh)
+read -r -a mpi_flags <<<"${CARAVAN_MPIEXEC_FLAGS-}"
+
+say() { printf '%s: %s\n' "$name" "$*"; }
+fail() {
+  say "FAILED: $*" >&2
+  [ ! -e "$work/output" ] || { echo "--- output of the last start:"; tail -n 40 -- "$work/output"; } >&2
+  exit 1
+}
+
+# The ranks below process $1: its descendants that run the program.
+ranks_below() {
+  local stat line parent pid
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -r _ parent _ <<<"${line##*) }"  # after the name in brackets: state, parent, …
+    [ "$parent" = "$1" ] || continue
+    pid=$(basename -- "${stat%/stat}")
+    [ "$(readlink -- "/proc/$pid/exe" 2>/dev/null)" != "$binary" ] || echo "$pid"
+    ranks_below "$pid"
+  done
+}
+
+clean_up() {
+  local left
+  if [ -n "$launcher" ]; then
+    mapfile -t left < <(ranks_below "$launcher")
+    kill -KILL "${left[@]}" "$launcher" 2>/dev/null || true
+  fi
+  rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+binary=$(readlink -f -- "$CARAVAN_BINARY")
+
+# make_origin STEPS EVERY RANKS TP EP: a configuration, the packed data, and $work/origin with the checkpoint of step 0.
+make_origin() {
+  local words=(the sun moon river stone bird tree cloud rain wind sand gold leaf snow fire) i j answer
+  for ((i = 0; i < 60; ++i)); do
+    answer=
+    for ((j = 0; j < 3 + i % 5; ++j)); do answer+="${words[(i * 7 + j * j) % 15]} "; done
+    printf '{"corpus": "", "dataset": "test", "instruction": "Say it.", "conversation": [{"input": "%s?", "output": "%s"}]}\n' \
+      "${words[i % 15]}" "$answer"
+  done >"$work/instructions.jsonl"
+  cat >"$work/config.ini" <<TEXT
+[run]
+folder = $work/origin
+[model]
+base = $CARAVAN_SOURCE/tests/data/fixtures/llama-tiny
+[upcycle]
+experts = 4
+topk = 2
+adapter_dim = 8
+[lora]
+rank = 4
+alpha = 8
+dropout = 0.1
+[data]
+source = $work/instructions.jsonl
+packed = $work/instructions.packed
+packing = none
+[layout]
+tp = $4
+ep = $5
+[train]
+sequence = 96
+batch = 8
+micro_batch = 2
+steps = $1
+lr = 3e-3
+warmup_steps = 3
+clip = 1
+balance_loss = 0.01
+expert_dropout = 0.1
+log_every = 5
+[checkpoint]
+every = $2
+keep = 2
+TEXT
+  steps=$1 every=$2 ranks=$3
+  start upcycle || fail "upcycle ended with $?"
+  "$binary" prepare "$work/config.ini" >"$work/output" 2>&1 || fail "prepare ended with $?"
+}
+
+# start COMMAND [ARGUMENTS]: one start on $ranks ranks; its exit status. One rank runs without mpirun.
+start() {
+  local command=$1
+  shift
+  if [ "$ranks" -eq 1 ]; then
+    "$binary" "$command" "$work/config.ini" "$@" >"$work/output" 2>&1 </dev/null
+  else
+    "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$ranks" "$binary" "$command" "$work/config.ini" "$@" \
+      >"$work/output" 2>&1 </dev/null
+  fi
+}
+
+# The same in the background: the process to wait for is $launcher.
+start_in_background() {
+  local command=$1
+  shift
+  if [ "$ranks" -eq 1 ]; then
+    "$binary" "$command" "$work/config.ini" "$@" >"$work/output" 2>&1 </dev/null &
+  else
+    "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$ranks" "$binary" "$command" "$work/config.ini" "$@" \
+      >"$work/output" 2>&1 </dev/null &
+  fi
+  launcher=$!
+}
+is_running() { kill -0 "$launcher" 2>/dev/null; }
+# Waits for $launcher to end; $status is how.
+wait_for_end() {
+  status=0
+  wait "$launcher" 2>/dev/null || status=$?
+  launcher=
+}
+rank_pids() { if [ "$ranks" -eq 1 ]; then echo "$launcher"; else ranks_below "$launcher"; fi; }
+
+# copy_run FROM TO: names of run folders below $work.
+copy_run() { mkdir -p -- "$work/$2" && cp -R -- "$work/$1/." "$work/$2/"; }
+
+# The newest step in metrics.jsonl of run $1, and its newest committed checkpoint's; 0 when there is none.
+last_step() {
+  local step=
+  [ ! -e "$work/$1/metrics.jsonl" ] || step=$(tail -n 1 -- "$work/$1/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p')
+  echo "${step:-0}"
+}
+checkpoint_folder() { printf '%s/%s/checkpoints/step-%08d' "$work" "$1" "$2"; }
+last_checkpoint() {
+  local manifest newest=0
+  for manifest in "$work/$1"/checkpoints/step-*/manifest.json; do
+    manifest=${manifest%/manifest.json}
+    newest=$((10#${manifest##*step-}))
+  done
+  echo "$newest"
+}
+
+# wait_for_step RUN STEP: until the start in the background has computed it.
+wait_for_step() {
+  while [ "$(last_step "$1")" -lt "$2" ]; do
+    is_running || { wait_for_end; fail "training ended by itself with $status before step $2"; }
+    sleep 0.02
+  done
+}
+
+# What a step computed, as text: all of metrics.jsonl but what time and restarts change.
+curve() { sed -E 's/"(seconds|tokens_per_second|restart)":[^,}]*,?//g' -- "$work/$1/metrics.jsonl"; }
+
+# expect_same_curve RUN REFERENCE: every step once, and every number of it bit for bit (they are written to round-trip).
+expect_same_curve() {
+  curve "$1" >"$work/curve" && curve "$2" >"$work/reference"
+  local counted
+  counted=$(sed -n 's/.*"step":\([0-9]*\).*/\1/p' "$work/curve" | paste -s -d ' ')
+  [ "$counted" = "$(seq -s ' ' 1 "$steps")" ] || fail "$1: the steps in metrics.jsonl are $counted"
+  local field
+  for field in loss ce_loss balance_loss grad_norm lr tokens response_tokens; do
+    [ "$(grep -c "\"$field\":" "$work/curve")" -eq "$steps" ] || fail "$1: metrics.jsonl lacks $field"
+  done
+  cmp -s -- "$work/curve" "$work/reference" || fail "$1 differs from $2: $(diff "$work/curve" "$work/reference" | head -n 4)"
+}
+
+# expect_log RUN TEXT: TEXT is in log.txt; expect_output TEXT: in what the last start printed.
+expect_log() { grep -qF -- "$2" "$work/$1/log.txt" || fail "log.txt of $1 does not say \"$2\""; }
+expect_output() { grep -qF -- "$1" "$work/output" || fail "the output does not say \"$1\""; }

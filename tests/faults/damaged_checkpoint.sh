@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A damaged checkpoint is named and passed over for the one before it, and the curve stays that of the undisturbed run.
+# Damage in step 0, which holds the frozen tensors, is refused: there is nothing before it.
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+make_origin 12 4 4 2 2
+copy_run origin calm
+start train "--run.folder=$work/calm" --checkpoint.keep=100 || fail "the undisturbed run ended with $?"
+
+truncated() { truncate -s "$(($(stat -c %s -- "$1") * 2 / 3))" -- "$1"; }
+removed() { rm -- "$1"; }
+# One bit in the middle: the data of a shard begin near its start and fill it.
+bit_flipped() {
+  local at byte
+  at=$(($(stat -c %s -- "$1") * 3 / 4))
+  byte=$(od -An -tu1 -j "$at" -N 1 -- "$1")
+  printf '%b' "$(printf '\\x%02x' $((byte ^ 16)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
+# Steps 8 and 4 have a checkpoint; 12, the last, had one.
+damaged_run() {
+  rm -rf -- "${work:?}/damaged"
+  copy_run calm damaged
+  rm -rf -- "$(checkpoint_folder damaged 12)"
+}
+# expect_resume DAMAGE FROM FILE…: the start goes on from step FROM and has named the files, and the curve is equal.
+expect_resume() {
+  local file
+  start train "--run.folder=$work/damaged" || fail "$1: exit $?"
+  for file in "${@:3}"; do expect_output "$file"; done
+  if [ "$2" -gt 0 ]; then expect_output "resumed $(checkpoint_folder damaged "$2"),"; fi
+  expect_output "steps $(($2 + 1)) to 12 were computed before and are computed again"
+  expect_same_curve damaged calm
+  say "$1: went on from step $2"
+}
+
+shard=$(checkpoint_folder damaged 8)/shard-00002.h5
+manifest=$(checkpoint_folder damaged 8)/manifest.json
+for damage in truncated bit_flipped removed; do
+  damaged_run
+  "$damage" "$shard"
+  expect_resume "$damage shard" 4 "$shard" warning:
+done
+for damage in truncated bit_flipped; do
+  damaged_run
+  "$damage" "$manifest"
+  expect_resume "$damage manifest" 4 "$manifest" warning:
+done
+damaged_run
+removed "$manifest"  # a save that was not finished
+expect_resume "unfinished save" 4
+
+damaged_run
+bit_flipped "$shard"
+truncated "$(checkpoint_folder damaged 4)/shard-00000.h5"
+expect_resume "two damaged checkpoints" 0 "$shard" "$(checkpoint_folder damaged 4)/shard-00000.h5"
+
+# The same with the checkpoint asked for by name: nothing is chosen in its place.
+damaged_run
+bit_flipped "$shard"
+status=0
+start train "--run.folder=$work/damaged" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || status=$?
+[ "$status" -eq 2 ] || fail "a damaged checkpoint that was asked for: exit $status instead of 2"
+expect_output "$shard"
+# Going back on purpose: what the run leaves behind is kept aside, and no later start chooses it.
+damaged_run
+expect_kept() { [ -e "$1/manifest.json" ] || fail "$1 is gone"; }
+start train "--run.folder=$work/damaged" "--checkpoint.resume=$(checkpoint_folder damaged 4)" || fail "going back: exit $?"
+expect_output "resumed $(checkpoint_folder damaged 4),"
+expect_kept "$(checkpoint_folder damaged 8).set-aside"
+expect_same_curve damaged calm
+
+for damage in truncated bit_flipped removed; do
+  rm -rf -- "${work:?}/frozen"
+  copy_run origin frozen
+  store=$(checkpoint_folder frozen 0)/shard-00000.h5
+  "$damage" "$store"
+  status=0
+  start train "--run.folder=$work/frozen" || status=$?
+  [ "$status" -eq 2 ] || fail "$damage store: exit $status instead of 2"
+  expect_output "$store"
+  [ ! -e "$work/frozen/metrics.jsonl" ] || fail "$damage store: a step was computed"
+  [ ! -e "$work/frozen/lock" ] || fail "$damage store: the run folder is still locked"
+  say "$damage store: refused"
+done

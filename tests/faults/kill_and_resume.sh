@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# kill_and_resume.sh MICRO_BATCH [SEED]: a run that is killed with SIGKILL again and again, at random moments, ends with
+# the loss curve of the undisturbed run, bit for bit.
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+micro_batch=$1
+seed=${2:-$(($(date +%s%N) / 1000 % 1000000))}
+RANDOM=$((seed % 32768))
+say "seed $seed, micro-batches of $micro_batch"
+
+make_origin 20 5 4 2 2
+copy_run origin calm
+copy_run origin killed
+train() { start_in_background train "--train.micro_batch=$micro_batch" "--run.folder=$work/$1"; }
+
+began=$(date +%s%N)
+train calm
+wait_for_end
+[ "$status" -eq 0 ] || fail "the undisturbed run ended with $status"
+took=$((($(date +%s%N) - began) / 1000000))
+say "the undisturbed run took $took ms"
+
+kills=0
+recomputed=0
+# kill_now all|one: SIGKILL to all ranks, or to one of them; then what the next start must do is known.
+kill_now() {
+  local pids
+  mapfile -t pids < <(rank_pids)
+  [ "$1" = all ] || pids=("${pids[RANDOM % ${#pids[@]}]}")
+  [ ${#pids[@]} -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
+  wait_for_end
+  [ "$status" -ne 0 ] || { say "it had finished before the kill"; return 0; }
+  kills=$((kills + 1))
+  local from to
+  from=$(last_checkpoint killed) to=$(last_step killed)
+  say "kill $kills ($1): step $to, newest checkpoint $from, mpirun ended with $status"
+  [ "$to" -le "$from" ] || again+=("steps $((from + 1)) to $to were computed before and are computed again")
+}
+again=()
+
+# Before the first checkpoint, at any moment of a step.
+train killed
+wait_for_step killed $((1 + RANDOM % (every - 1)))
+sleep "0.0$((RANDOM % 10))"
+kill_now all
+[ "$kills" -eq 1 ] || fail "the run of $steps steps ended before its first checkpoint"
+# At any moment of a start and of its first third.
+train killed
+sleep "$(awk -v most="$((took / 3))" -v random=$RANDOM 'BEGIN { print most * random / 32768 / 1000 }')"
+kill_now all
+# Between two checkpoints, one rank only: mpirun ends the others.
+train killed
+wait_for_step killed $(($(last_checkpoint killed) + every + 1 + RANDOM % (every - 1)))
+kill_now one
+# And once more among the last steps.
+train killed
+wait_for_step killed $((steps - 1 - RANDOM % (every - 1)))
+kill_now all
+
+train killed
+wait_for_end
+[ "$status" -eq 0 ] || fail "the last start ended with $status"
+[ "$kills" -ge 3 ] || fail "only $kills of 4 kills hit a running program"
+for text in "${again[@]}"; do
+  expect_log killed "$text"
+  recomputed=$((recomputed + 1))
+done
+[ "$recomputed" -gt 0 ] || fail "no kill cost a step: all came right after a checkpoint"
+expect_same_curve killed calm
+[ "$(last_checkpoint killed)" -eq "$steps" ] || fail "the newest checkpoint is that of step $(last_checkpoint killed)"
+[ ! -e "$work/killed/lock" ] || fail "the run folder is still locked"
+say "$kills kills; $recomputed restarts computed steps again; all $steps steps are equal"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Two runs never write into one folder: the second is refused and changes nothing. What a killed run left blocks nobody.
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+make_origin 30 10 1 1 1
+copy_run origin calm
+copy_run origin used
+start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?"
+
+# refused RANKS HOLDER [ARGUMENTS]: exit 2 and a message that names host, process and folder, once.
+refused() {
+  local ended=0 before
+  before=$(find "$work/used" -name checkpoints -prune -o -type f ! -name metrics.jsonl ! -name log.txt -printf '%p %s %T@\n' | sort)
+  if [ "$1" -eq 1 ]; then
+    "$binary" train "$work/config.ini" "--run.folder=$work/used" "${@:3}" >"$work/second" 2>&1 </dev/null || ended=$?
+  else
+    "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$1" "$binary" train "$work/config.ini" "--run.folder=$work/used" "${@:3}" \
+      >"$work/second" 2>&1 </dev/null || ended=$?
+  fi
+  [ "$ended" -eq 2 ] || { cat -- "$work/second"; fail "the second run ended with $ended instead of 2"; }
+  [ "$(grep -c "run folder $work/used is in use by process $2" "$work/second")" -eq 1 ] ||
+    { cat -- "$work/second"; fail "the message does not name process $2, or is not there once"; }
+  [ "$before" = "$(find "$work/used" -name checkpoints -prune -o -type f ! -name metrics.jsonl ! -name log.txt -printf '%p %s %T@\n' | sort)" ] ||
+    fail "the second run changed the folder"
+}
+
+start_in_background train "--run.folder=$work/used"
+wait_for_step used 2
+holder="$launcher on $(uname -n), outside of Slurm"
+kill -STOP "$launcher"  # so that it is still there when the second has come
+refused 1 "$holder"
+refused 2 "$holder" --train.lr=1e-4
+kill -CONT "$launcher"
+wait_for_end
+[ "$status" -eq 0 ] || fail "the first run ended with $status"
+expect_same_curve used calm
+[ ! -e "$work/used/lock" ] || fail "the run folder is still locked"
+say "a second run is refused and the first goes on"
+
+# lock HOST PID AGE: as a run of another host would have left it.
+lock() {
+  printf '{"heartbeat":%d,"host":"%s","job":"","pid":%d,"restart":""}\n' "$(($(date +%s) - $3))" "$1" "$2" >"$work/used/lock"
+}
+lock elsewhere 4711 100
+refused 1 '4711 on elsewhere'
+say "so is one on another host"
+
+rm -rf -- "$work/used"
+copy_run origin used
+start_in_background train "--run.folder=$work/used"
+pid=$launcher
+wait_for_step used 12
+kill -KILL "$pid"
+wait_for_end
+[ -e "$work/used/lock" ] || fail "the killed run left no lock: this tests nothing"
+start train "--run.folder=$work/used" || fail "the start after a kill ended with $?"
+expect_output "taking over the run folder's lock: process $pid on this host has ended"
+expect_same_curve used calm
+say "a killed run's lock is taken over at once"
+
+rm -rf -- "$work/used"
+copy_run origin used
+lock elsewhere 4711 1000
+start train "--run.folder=$work/used" || fail "the start after a silent holder ended with $?"
+expect_output "taking over the run folder's lock: its holder has been silent for "
+expect_same_curve used calm
+say "so is one that has been silent for long"

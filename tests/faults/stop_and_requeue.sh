@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# stop_and_requeue.sh RANKS TP EP: SIGUSR1 and SIGTERM end a run after its step, with a checkpoint and exit code 75; the
+# same command goes on from there, and the curve is the undisturbed run's, bit for bit.
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+make_origin 24 100 "$@"  # no checkpoint but those that the signals cause
+copy_run origin calm
+copy_run origin stopped
+start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?"
+
+former=0
+# stop_with SIGNAL NUMBER TARGET: TARGET is all (ranks), last (rank's process) or launcher (mpirun, which passes it on).
+stop_with() {
+  local pids step
+  start_in_background train "--run.folder=$work/stopped"
+  wait_for_step stopped $((former + 3))
+  case $3 in
+    all) mapfile -t pids < <(rank_pids) ;;
+    last) mapfile -t pids < <(rank_pids | tail -n 1) ;;
+    launcher) pids=("$launcher") ;;
+  esac
+  kill "-$1" "${pids[@]}" || fail "no process to signal"
+  [ "$4" = once ] || { sleep "0.0$((RANDOM % 10))"; kill "-$1" "${pids[@]}" 2>/dev/null || true; }
+  wait_for_end
+  [ "$status" -eq 75 ] || fail "SIG$1 to $3: exit $status instead of 75"
+  step=$(last_checkpoint stopped)
+  [ "$step" -gt "$former" ] || fail "SIG$1 to $3: no checkpoint was written"
+  [ "$(last_step stopped)" = "$step" ] || fail "SIG$1 to $3: the checkpoint of step $step is not the last step's"
+  expect_log stopped "stopped by signal $2 after step $step of $steps; the same command goes on from here"
+  [ ! -e "$work/stopped/lock" ] || fail "SIG$1 to $3: the run folder is still locked"
+  say "SIG$1 to $3: checkpoint of step $step, exit 75"
+  former=$step
+}
+stop_with USR1 10 all once
+stop_with TERM 15 all twice  # a second signal, perhaps in the save, changes nothing
+stop_with USR1 10 last once
+[ "$ranks" -eq 1 ] || stop_with USR1 10 launcher once
+
+start train "--run.folder=$work/stopped" || fail "the last start ended with $?"
+expect_output "resumed $(checkpoint_folder stopped "$former")"
+expect_same_curve stopped calm
+if grep -q 'computed again' "$work/stopped/log.txt"; then fail "a stop cost steps"; fi
+[ "$(sed -n 's/.*"restart":\([0-9]*\).*/\1/p' "$work/stopped/metrics.jsonl" | sort -u | wc -l)" -ge 4 ] ||
+  fail "metrics.jsonl does not tell the starts apart"
+say "all $steps steps are equal"
