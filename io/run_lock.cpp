@@ -104,7 +104,7 @@ bool process_runs(std::int64_t pid) {
   if (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return false;
   std::ifstream stat(core::concat("/proc/", pid, "/stat"));
   std::string line;
-  if (!std::getline(stat, line)) return true;  // no such file system here, or not ours to read
+  if (!std::getline(stat, line)) return true;     // no such file system here, or not ours to read
   const std::size_t name_end = line.rfind(") ");  // "PID (name) state …", where the name may hold anything
   const char state = name_end != std::string::npos && name_end + 2 < line.size() ? line[name_end + 2] : '?';
   return state != 'Z' && state != 'X';
@@ -113,8 +113,9 @@ bool process_runs(std::int64_t pid) {
 // Why the lock may be taken over at once; empty when its holder counts as alive.
 std::string reason_to_take_over(const Holder& holder, const Holder& self) {
   if (!self.job.empty() && holder.job == self.job) return "the same job, started again";
-  if (holder.host == self.host && holder.pid > 0 && !process_runs(holder.pid)) {
-    return core::concat("process ", holder.pid, " on this host has ended");
+  if (holder.host == self.host && holder.pid > 0) {
+    // Here the process itself answers: one in a step of many minutes is silent and alive.
+    return process_runs(holder.pid) ? "" : core::concat("process ", holder.pid, " on this host has ended");
   }
   const std::int64_t silence = self.heartbeat - holder.heartbeat;
   if (silence > longest_silence) return core::concat("its holder has been silent for ", silence, " s");

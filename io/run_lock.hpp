@@ -16,7 +16,7 @@ class RunLock {
   /// Takes the lock, also over from a holder that
   ///   has the same non-empty job id (the job was requeued), or
   ///   ran on this host and no longer lives, or
-  ///   has not refreshed it for 5 minutes.
+  ///   is on another host and has not refreshed it for 5 minutes.
   /// Throws (exit 2) naming host, pid, job and folder when another holder is alive.
   explicit RunLock(const std::filesystem::path& folder,
                    std::chrono::seconds refresh_interval = std::chrono::seconds(10));

@@ -92,7 +92,7 @@ void keep_newest(const fs::path& checkpoints, std::int64_t keep) {
     if (step == 0 || step >= newest || std::binary_search(kept.begin(), kept.end(), step)) continue;
     try {
       remove_checkpoint(step_folder(checkpoints, step));
-    } catch (const fs::filesystem_error& error) {
+    } catch (const std::exception& error) {  // the save was good: the job goes on
       core::log_warning(core::concat("an old checkpoint stays: ", error.what()));
     }
   }

@@ -17,26 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Failure {
-  core::ExitCode code = core::ExitCode::done;
-  std::string message;
-};
-
-// Runs what one rank does alone. Communicator calls stay outside: their errors must not be held back.
-template <typename Action>
-Failure attempt(Action&& action) {
-  try {
-    action();
-    return {};
-  } catch (const core::Error& error) {
-    return {error.code(), error.what()};
-  } catch (const fs::filesystem_error& error) {
-    const int code = error.code().value();
-    return {code == ENOSPC || code == EDQUOT ? core::ExitCode::storage_full : core::ExitCode::bad_input, error.what()};
-  } catch (const std::exception& error) {
-    return {core::ExitCode::internal, error.what()};
-  }
-}
+using comm::attempt;
+using comm::Failure;
 
 // Throws on all ranks when any rank failed, so that none is left waiting for it.
 void agree(comm::Communicator& world, const char* operation, const Failure& failure) {
@@ -201,7 +183,14 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
 }
 
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report) {
-  agree(world, "checkpoint shards", {report.code, report.failure});
+  try {
+    agree(world, "checkpoint shards", {report.code, report.failure});
+  } catch (const comm::AgreedError&) {
+    // Whole shards of a save that failed would only fill the storage further.
+    std::error_code ignored;
+    fs::remove(request.folder / shard_name(world.rank()), ignored);
+    throw;
+  }
   const std::vector<std::string> reports = world.all_gather_text("checkpoint pieces", report.pieces.dump());
   Failure failure;
   if (world.rank() == 0) failure = attempt([&] { commit_reports(request, world.size(), reports); });

@@ -36,7 +36,11 @@ struct ByteCounts {
   ByteCounts(const Communicator::Counts& elements, std::size_t element_bytes, const std::string& what) {
     for (const std::int64_t n : elements) {
       const std::size_t bytes = static_cast<std::size_t>(n) * element_bytes;
-      CARAVAN_CHECK(n >= 0 && total + bytes <= INT_MAX, what, ": a message past 2 GiB");
+      CARAVAN_CHECK(n >= 0, what);
+      if (total + bytes > INT_MAX) {
+        core::bad_input(what, " would exchange more than 2 GiB at once, which MPI does not carry; lower ",
+                        "train.micro_batch or train.sequence, or raise layout.tp or layout.ep");
+      }
       counts.push_back(static_cast<int>(bytes));
       offsets.push_back(static_cast<int>(total));
       total += bytes;
@@ -75,8 +79,8 @@ class MpiCommunicator final : public Communicator {
   /// Tests the request until it is done or the deadline has passed.
   void finish(MPI_Request request, const std::string& what) const;
   /// An all-to-all of pieces, then a reduction in rank order: reduce_scatter for any element type.
-  Pending reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts,
-                        core::DType dtype, Reduce reduce);
+  Pending reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts, core::DType dtype,
+                        Reduce reduce);
 
   std::string name_;
   double deadline_seconds_;

@@ -53,15 +53,16 @@ std::unique_ptr<Communicator> make_world(double deadline_seconds) {
 }
 
 Groups make_groups(const layout::Grid& grid, double deadline_seconds) {
-  const auto group = [&](const char* name, int color, int size) {
-    return make_mpi_group(name, color, size, grid.rank(), deadline_seconds);
+  // The lowest member names the group: no other group of its kind has it.
+  const auto group = [&](const char* name, const std::vector<int>& members) {
+    return make_mpi_group(name, members.front(), static_cast<int>(members.size()), grid.rank(), deadline_seconds);
   };
   Groups groups;
-  groups.world = group("world", 0, grid.world());
-  groups.tp = group("tp", grid.dp_rank(), grid.tp());
-  groups.dp = group("dp", grid.tp_rank(), grid.dp());
-  groups.ep = group("ep", grid.edp_rank(), grid.ep());
-  groups.edp = group("edp", grid.ep_rank(), grid.edp());
+  groups.world = make_world(deadline_seconds);
+  groups.tp = group("tp", grid.tp_group());
+  groups.dp = group("dp", grid.dp_group());
+  groups.ep = group("ep", grid.ep_group());
+  groups.edp = group("edp", grid.edp_group());
   return groups;
 }
 

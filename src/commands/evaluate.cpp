@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
-#include "checkpoint/retention.hpp"
 #include "core/log.hpp"
 #include "data/tokenizer.hpp"
 #include "evaluate/generation.hpp"
@@ -16,6 +16,7 @@ std::filesystem::path chosen_checkpoint(const Session& session) {
   if (step == "0") return step_0_folder(session);
   if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
   if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
+  if (std::filesystem::exists(step_0_folder(session) / "manifest.json")) return step_0_folder(session);
   core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");
 }
 
@@ -43,18 +44,13 @@ void show(const std::string& title, const std::string& text) {
 
 int evaluate(const Session& session) {
   const config::Config& config = session.config;
-  const Start start =
-      open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
+  const Start start = open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
   std::optional<data::PackedFile> held_out;
   std::optional<data::Tokenizer> tokenizer;
   comm::on_all_ranks(session.world, [&] {
     held_out.emplace(data::held_out_path(config.data));
-    const std::filesystem::path store =
-        start.reader->store() ? start.folder / start.reader->store()->folder : start.folder;
-    tokenizer.emplace(config.model.store.empty() ? store.string() : config.model.store);
-    if (tokenizer->fingerprint() != held_out->metadata().tokenizer) {
-      core::bad_input(held_out->path(), " was made with another tokenizer than the model's; run caravan prepare again");
-    }
+    tokenizer.emplace(start.store.string());
+    require_same_tokens(*held_out, start);
   });
   Model model(session, start);
   comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });

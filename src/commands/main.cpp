@@ -29,9 +29,11 @@ constexpr Command table[] = {
 };
 
 std::string usage() {
-  std::string text = "usage: caravan COMMAND CONFIG [--section.key=value ...]\n       caravan --help | --version\n\nCommands:\n";
+  std::string text =
+      "usage: caravan COMMAND CONFIG [--section.key=value ...]\n       caravan --help | --version\n\nCommands:\n";
   for (const Command& command : table) {
-    text += "  " + std::string(command.name) + std::string(10 - std::string(command.name).size(), ' ') + command.help + "\n";
+    text += "  " + std::string(command.name) + std::string(10 - std::string(command.name).size(), ' ') + command.help +
+            "\n";
   }
   return text +
          "\n  caravan COMMAND CONFIG --dump-config prints the complete configuration, with comments, and stops.\n"
@@ -108,12 +110,10 @@ int run(const Invocation& invocation, const comm::MpiRuntime& mpi) {
   } catch (const comm::AgreedError& error) {
     if (mpi.world_rank() == 0) core::log_error(error.what());
     return static_cast<int>(error.code());
-  } catch (const core::Error& error) {
-    core::log_error(error.what());
-    mpi.abort(static_cast<int>(error.code()));
-  } catch (const std::exception& error) {
-    core::log_error(error.what());
-    mpi.abort(static_cast<int>(core::ExitCode::internal));
+  } catch (...) {
+    const comm::Failure failure = comm::attempt([] { throw; });
+    core::log_error(failure.message);
+    mpi.abort(static_cast<int>(failure.code));
   }
 }
 
@@ -128,6 +128,9 @@ int main(int argc, char** argv) {
   } catch (const core::Error& error) {
     if (commands::speaks_before_mpi()) core::log_error(error.what());
     return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    if (commands::speaks_before_mpi()) core::log_error(error.what());
+    return static_cast<int>(core::ExitCode::internal);
   }
   if (!invocation.command) {
     if (commands::speaks_before_mpi()) std::fputs(invocation.text.c_str(), stdout);

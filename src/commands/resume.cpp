@@ -4,6 +4,7 @@
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "core/log.hpp"
+#include "core/text.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::commands {
@@ -19,8 +20,18 @@ void log_changes(const nlohmann::json& before, const nlohmann::json& now) {
   }
 }
 
-/// Reads what step `start.reader->step()` holds; on failure the parameters are undefined.
-train::Progress load(const Start& start, Model& model, train::Trainer& trainer, const data::PackedFile& packed) {
+/// What no earlier checkpoint could mend: refused before anything is read.
+void require_same_data(const Start& start, const data::PackedFile& packed) {
+  if (start.reader->step() == 0) return;
+  const std::string fingerprint = start.reader->state().value("data", "");
+  if (fingerprint == packed.fingerprint()) return;
+  core::bad_input("data.packed = ", packed.path(), " is not the file that ", start.folder.string(),
+                  " was trained on (checksums ", packed.fingerprint(), " and ", fingerprint,
+                  "); bring the former back, or train on the new one in another run.folder");
+}
+
+/// Reads trainables, moments and progress; when it throws, they are undefined.
+train::Progress load(const Start& start, Model& model, train::Trainer& trainer) {
   const checkpoint::CheckpointReader& reader = *start.reader;
   for (const train::ShardedAdamW::Piece& piece : trainer.optimizer().owned_pieces()) {
     const bool moment = piece.name.rfind("optimizer/", 0) == 0;
@@ -31,13 +42,14 @@ train::Progress load(const Start& start, Model& model, train::Trainer& trainer, 
   model.parameters.load_trainable(reader);
   trainer.optimizer().load(reader);
   if (reader.step() == 0) return {};
-  const std::string& fingerprint = reader.state().at("data");
-  if (fingerprint != packed.fingerprint()) {
-    core::bad_input("data.packed = ", packed.path(), " is not the file that ", reader.where(),
-                    " was trained on (checksums ", packed.fingerprint(), " and ", fingerprint,
-                    "); bring the former back, or start a new run folder from this checkpoint");
-  }
-  return train::Progress::from_json(reader.state().at("progress"), reader.where());
+  return train::Progress::from_json(reader.state().value("progress", nlohmann::json::object()), reader.where());
+}
+
+/// The newest checkpoint of this run itself, beyond step 0.
+std::optional<std::filesystem::path> own_newest(const Session& session) {
+  const auto newest = checkpoint::newest_good(session.checkpoints());
+  if (!newest || *newest == checkpoint::step_folder(session.checkpoints(), 0)) return std::nullopt;
+  return newest;
 }
 
 }  // namespace
@@ -53,8 +65,18 @@ std::filesystem::path first_checkpoint(const Session& session) {
     }
     return step_0;
   }
-  if (resume != "auto") return resume;
-  const auto newest = checkpoint::newest_good(session.checkpoints());
+  const auto newest = own_newest(session);
+  if (resume != "auto") {
+    // A starting point for a new run. Once the run has checkpoints of its own it goes on from them: a job that is
+    // requeued with the same configuration must not begin again.
+    if (std::filesystem::weakly_canonical(resume).parent_path() ==
+        std::filesystem::weakly_canonical(session.checkpoints())) {
+      core::bad_input("checkpoint.resume = ", resume, " is a checkpoint of this run; to go back to it, start another ",
+                      "run.folder from it");
+    }
+    if (!newest) return resume;
+    core::log("this run has checkpoints of its own; checkpoint.resume = ", resume, " was where it began");
+  }
   if (newest) return *newest;
   if (!std::filesystem::exists(step_0 / "manifest.json")) {
     core::bad_input("there is no model in ", step_0.string(), "; run caravan upcycle ", session.config.file, " first");
@@ -76,15 +98,19 @@ void require_same_model(const Session& session, const family::ModelSpec& spec) {
     same("upcycle.scaling", config.upcycle.scaling, spec.pesc->scaling);
   }
   same("lora.rank", config.lora.rank, spec.lora ? spec.lora->rank : 0);
-  if (spec.lora) same("lora.alpha", config.lora.alpha, spec.lora->alpha);
+  if (spec.lora && config.lora.rank > 0) {
+    same("lora.alpha", config.lora.alpha, spec.lora->alpha);
+    same("lora.targets", core::join(family::lora_of(config.lora)->targets), core::join(spec.lora->targets));
+  }
 }
 
 train::Progress resume(const Session& session, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed) {
   while (true) {
+    comm::on_all_ranks(session.world, [&] { require_same_data(start, packed); });
     try {
       train::Progress progress;
-      comm::on_all_ranks(session.world, [&] { progress = load(start, model, trainer, packed); });
+      comm::on_all_ranks(session.world, [&] { progress = load(start, model, trainer); });
       if (progress.step > 0) {
         core::log("resumed ", start.folder.string(), ", written by ", start.reader->layout().world, " ranks (TP ",
                   start.reader->layout().tp, ", EP ", start.reader->layout().ep, ")");
@@ -93,7 +119,10 @@ train::Progress resume(const Session& session, Start& start, Model& model, train
       }
       return progress;
     } catch (const comm::AgreedError& error) {
-      if (session.config.checkpoint.resume != "auto" || start.reader->step() == 0) throw;
+      // Only damage is mended by an older checkpoint, and only in this run; nothing else may cost the user steps.
+      if (error.code() != core::ExitCode::bad_input || start.reader->step() == 0 ||
+          start.folder.parent_path() != session.checkpoints())
+        throw;
       core::log_warning(std::string(error.what()) + "; falling back to the checkpoint before it");
       const std::int64_t damaged = start.reader->step();
       start = open_start(session, choose_together(session, [&] {

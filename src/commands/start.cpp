@@ -3,18 +3,11 @@
 
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
+#include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
 
 namespace caravan::commands {
-namespace {
-
-/// Folder of the frozen tensors and of config.json.
-std::filesystem::path store_of(const checkpoint::CheckpointReader& reader, const std::filesystem::path& folder) {
-  if (!reader.store()) return folder;
-  return (folder / reader.store()->folder).lexically_normal();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
   const std::string& store = session.config.model.store;
@@ -30,15 +23,17 @@ std::filesystem::path choose_together(const Session& session, const std::functio
 }
 
 Start open_start(const Session& session, const std::filesystem::path& folder) {
-  Start start{folder, nullptr, {}};
+  Start start{folder, folder, nullptr, {}};
   comm::on_all_ranks(session.world, [&] {
     start.reader = std::make_unique<checkpoint::CheckpointReader>(folder);
-    std::filesystem::path store = store_of(*start.reader, folder);
-    if (start.reader->store() && !session.config.model.store.empty()) {
-      store = session.config.model.store;
-      start.reader->attach_store(store);
+    if (start.reader->store()) {
+      start.store = (folder / start.reader->store()->folder).lexically_normal();
+      if (!session.config.model.store.empty()) {
+        start.store = session.config.model.store;
+        start.reader->attach_store(start.store);
+      }
     }
-    start.spec = family::read_model_spec(store.string(), session.config.model.rope_theta);
+    start.spec = family::read_model_spec(start.store.string(), session.config.model.rope_theta);
   });
   return start;
 }
@@ -50,6 +45,18 @@ layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec)
     family::validate(spec, *grid);
   });
   return *grid;
+}
+
+void require_same_tokens(const data::PackedFile& file, const Start& start) {
+  const data::Tokenizer tokenizer(start.store.string());
+  if (tokenizer.fingerprint() != file.metadata().tokenizer) {
+    core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(),
+                    ", the model's; run caravan prepare again");
+  }
+  if (file.metadata().vocabulary > start.spec.vocabulary) {
+    core::bad_input(file.path(), " has tokens up to ", file.metadata().vocabulary - 1,
+                    ", but the model's vocabulary is ", start.spec.vocabulary, "; run caravan prepare again");
+  }
 }
 
 Model::Model(const Session& session, const Start& start)

@@ -7,6 +7,7 @@
 
 #include "checkpoint/reader.hpp"
 #include "commands/session.hpp"
+#include "data/packed_file.hpp"
 #include "model/decoder.hpp"
 
 namespace caravan::commands {
@@ -17,12 +18,18 @@ std::filesystem::path step_0_folder(const Session& session);
 /// A checkpoint that every rank has opened, with the model that it holds.
 struct Start {
   std::filesystem::path folder;
+  std::filesystem::path store;  // of the frozen tensors, config.json and the tokenizer; `folder` itself at step 0
   std::unique_ptr<checkpoint::CheckpointReader> reader;
   family::ModelSpec spec;
 };
 
-/// Opens a checkpoint on all ranks; its configuration is the one that upcycle left beside the frozen tensors. Collective.
+/// Opens a checkpoint on all ranks; its configuration is the one that upcycle left beside the frozen tensors.
+/// Collective.
 Start open_start(const Session& session, const std::filesystem::path& folder);
+
+/// Throws (exit 2) when a packed file was made with another tokenizer than the model's, or has tokens beyond its
+/// vocabulary.
+void require_same_tokens(const data::PackedFile& file, const Start& start);
 
 /// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
 std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);

@@ -35,19 +35,24 @@ struct OpenData {
   std::optional<data::PackedFile> packed, held_out;
   std::optional<data::Batches> batches;
 
-  OpenData(const Session& session, const family::ModelSpec& spec, int dp_size) {
+  OpenData(const Session& session, const Start& start, int dp_size) {
     const config::Config& config = session.config;
     comm::on_all_ranks(session.world, [&] {
       packed.emplace(config.data.packed);
-      if (packed->metadata().vocabulary > spec.vocabulary) {
-        core::bad_input(packed->path(), " has tokens up to ", packed->metadata().vocabulary - 1, ", but the model's vocabulary is ",
-                        spec.vocabulary, "; prepare the data with the model's own tokenizer");
-      }
+      require_same_tokens(*packed, start);
       if (packed->metadata().sequence > config.train.sequence) {
         core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
                         " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
       }
-      if (config.evaluate.every > 0) held_out.emplace(data::held_out_path(config.data));
+      if (start.spec.max_positions > 0 && packed->metadata().sequence > start.spec.max_positions) {
+        core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
+                        " tokens, but the model knows ", start.spec.max_positions,
+                        " positions (max_position_embeddings); lower train.sequence and run caravan prepare again");
+      }
+      if (config.evaluate.every > 0) {
+        held_out.emplace(data::held_out_path(config.data));
+        require_same_tokens(*held_out, start);
+      }
       batches.emplace(*packed, data::BatchOptions{.seed = static_cast<std::uint64_t>(config.train.seed),
                                                   .shuffle = config.train.shuffle,
                                                   .batch = config.train.batch,
@@ -57,8 +62,8 @@ struct OpenData {
   }
 };
 
-void announce(const Session& session, const Model& model, const data::PackedFile& packed,
-              const data::Batches& batches, const train::Schedule& schedule) {
+void announce(const Session& session, const Model& model, const data::PackedFile& packed, const data::Batches& batches,
+              const train::Schedule& schedule) {
   const train::Options& options = session.config.train;
   core::log(core::build_facts_text());
   core::log(model.grid.describe(), "; ", packed.sequences(), " sequences, batch ", options.batch, " in ",
@@ -71,14 +76,14 @@ void announce(const Session& session, const Model& model, const data::PackedFile
 }
 
 void save(const Session& session, const Model& model, train::Trainer& trainer, const train::Progress& progress,
-          const std::string& data_fingerprint) {
+          const checkpoint::StoreReference& store, const std::string& data_fingerprint) {
   checkpoint::SaveRequest request;
   request.folder = checkpoint::step_folder(session.checkpoints(), progress.step);
   request.step = progress.step;
   request.state = resume_state(session, progress, data_fingerprint);
   request.tp = model.grid.tp();
   request.ep = model.grid.ep();
-  request.store = checkpoint::store_reference(step_0_folder(session), request.folder);
+  request.store = store;
   request.program = core::build_facts_text();
   std::vector<checkpoint::Piece> pieces;
   for (const train::ShardedAdamW::Piece& piece : trainer.optimizer().owned_pieces()) {
@@ -96,7 +101,7 @@ int train(const Session& session) {
   const core::StopRequest stop_request;
   Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
   comm::on_all_ranks(session.world, [&] { require_same_model(session, start.spec); });
-  OpenData data(session, start.spec, checked_grid(session, start.spec).dp());
+  OpenData data(session, start, checked_grid(session, start.spec).dp());
   OpenRun run(session);
   Model model(session, start);
 
@@ -106,8 +111,11 @@ int train(const Session& session) {
   announce(session, model, *data.packed, *data.batches, trainer.schedule());
   train::Progress progress = resume(session, start, model, trainer, *data.packed);
 
+  // The frozen tensors that this run began with, wherever its checkpoint came from.
+  checkpoint::StoreReference store;
   std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
+    store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
     if (!session.first()) return;
     // Only now: a start that is refused leaves the checkpoints and the configuration of the run alone.
     set_aside_later(session, progress.step);
@@ -125,7 +133,8 @@ int train(const Session& session) {
       .batches = *data.batches,
       .metrics = metrics ? &*metrics : nullptr,
       .save_every = config.checkpoint.every,
-      .save = [&](const train::Progress& now) { save(session, model, trainer, now, data.packed->fingerprint()); },
+      .save =
+          [&](const train::Progress& now) { save(session, model, trainer, now, store, data.packed->fingerprint()); },
       .evaluate_every = config.evaluate.every,
       .held_out_loss =
           [&] {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -35,6 +36,7 @@ class Loader {
   }
 
   void read_file(const std::string& file) {
+    if (std::filesystem::is_directory(file)) core::bad_input(file, ": is a folder, not a configuration file");
     std::ifstream in(file, std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     if (!in.is_open() || in.bad()) core::bad_input(file, ": cannot be read");

@@ -61,7 +61,12 @@ void validate(const Config& config, const std::string& command) {
   if (command == "prepare") check_prepare(config, complaints);
   if (command == "train") check_train(config, complaints);
   if (command == "evaluate") complaints.need(config.data.packed, "data", "packed", "the packed tokens, from prepare");
-  if (command == "evaluate" || command == "generate") {
+  const bool held_out_wanted = command == "evaluate" || (command == "train" && config.evaluate.every > 0);
+  if (held_out_wanted && config.data.held_out_every == 0 && config.data.held_out.empty()) {
+    complaints.add(
+        "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
+  }
+  if (command == "evaluate") {
     complaints.need(config.run.folder, "run", "folder", "where the checkpoints are");
   }
   const std::string& step = config.evaluate.step;

@@ -7,10 +7,12 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/save.hpp"
+#include "comm/agreement.hpp"
 #include "convert/base_tensors.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -125,17 +127,11 @@ bool is_there(const fs::path& folder, const json& facts) {
 
 // Rank 0's answer on every rank; its refusal is everybody's.
 bool agree_is_there(comm::Communicator& world, const fs::path& folder, const json& facts) {
-  std::string answer;
-  if (world.rank() == 0) {
-    try {
-      answer = is_there(folder, facts) ? "there" : "absent";
-    } catch (const core::Error& error) {
-      answer = error.what();
-    }
-  }
-  answer = world.broadcast_text("upcycle folder", answer, 0);
-  if (answer != "there" && answer != "absent") core::bad_input(answer);
-  return answer == "there";
+  std::int64_t there = 0;
+  comm::on_all_ranks(world, [&] {
+    if (world.rank() == 0) there = is_there(folder, facts) ? 1 : 0;
+  });
+  return world.all_reduce("share whether step 0 is there", there, comm::Reduce::max) != 0;
 }
 
 void write_companions(const UpcycleRequest& request, const std::string& config) {
@@ -168,10 +164,14 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
   family::ModelSpec dense = request.spec;
   dense.pesc.reset();
   dense.lora.reset();
-  const HuggingFaceSource source(request.base, dense);
+  std::optional<HuggingFaceSource> opened;
+  std::string config;
+  comm::on_all_ranks(world, [&] {
+    opened.emplace(request.base, dense);
+    config = family::crafted_config(io::read_file(fs::path(request.base) / "config.json"), request.spec);
+  });
+  const HuggingFaceSource& source = *opened;
   const std::vector<ParameterSpec> parameters = family::parameter_specs(request.spec);
-  const std::string config =
-      family::crafted_config(io::read_file(fs::path(request.base) / "config.json"), request.spec);
 
   UpcycleReport report;
   report.trainable = family::count_elements(parameters, true);

@@ -23,13 +23,13 @@ constexpr std::array<Row, 7> table{{{DType::f32, 4, "float32"},
                                     {DType::i32, 4, "int32"},
                                     {DType::u8, 1, "uint8"}}};
 
-double half_to_double(std::uint16_t bits) {
-  const int exponent = (bits >> 10) & 0x1f;
-  const int mantissa = bits & 0x3ff;
-  const double sign = (bits & 0x8000) ? -1.0 : 1.0;
-  if (exponent == 31) return mantissa ? std::nan("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
-  return sign * std::ldexp(1024 + mantissa, exponent - 25);
+float half_to_float(std::uint16_t bits) {
+  const std::uint32_t sign = (bits & 0x8000U) << 16;
+  const std::uint32_t magnitude = bits & 0x7fffU;
+  // Exponent and mantissa move to float's places; the multiplication corrects the bias and makes subnormals normal.
+  const float value = std::bit_cast<float>(magnitude << 13) * 0x1p112F;
+  const std::uint32_t special = magnitude >= 0x7c00U ? 0x7f800000U : 0U;  // infinity or NaN
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | special | sign);
 }
 
 std::uint16_t float_to_half(float value) {
@@ -53,7 +53,7 @@ double load(const void* source, DType type, std::size_t i) {
     case DType::f32: return static_cast<const float*>(source)[i];
     case DType::f64: return static_cast<const double*>(source)[i];
     case DType::bf16: return bf16_to_float(static_cast<const std::uint16_t*>(source)[i]);
-    case DType::f16: return half_to_double(static_cast<const std::uint16_t*>(source)[i]);
+    case DType::f16: return half_to_float(static_cast<const std::uint16_t*>(source)[i]);
     default: internal_error("convert: ", name_of(type), " is not a floating type");
   }
 }
@@ -86,7 +86,13 @@ void convert(const void* source, DType source_type, void* target, DType target_t
     if (count > 0) std::memcpy(target, source, count * size_of(source_type));
     return;
   }
-  // The two pairs that whole models go through; the rest is rare and may be slow.
+  // The pairs that whole models go through; the rest is rare and may be slow.
+  if (source_type == DType::f16 && target_type == DType::f32) {
+    const auto* in = static_cast<const std::uint16_t*>(source);
+    auto* out = static_cast<float*>(target);
+    for (std::size_t i = 0; i < count; ++i) out[i] = half_to_float(in[i]);
+    return;
+  }
   if (source_type == DType::bf16 && target_type == DType::f32) {
     const auto* in = static_cast<const std::uint16_t*>(source);
     auto* out = static_cast<float*>(target);

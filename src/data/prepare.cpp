@@ -58,6 +58,25 @@ class Progress {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
+/// An atomic file that is opened at once where its folder exists, else when it is first asked for.
+class OutputFile {
+ public:
+  explicit OutputFile(fs::path path) : path_(std::move(path)) {
+    if (!path_.has_parent_path() || fs::exists(path_.parent_path())) file_.emplace(path_);
+  }
+  io::AtomicFile& open() {
+    if (!file_) {
+      fs::create_directories(path_.parent_path());
+      file_.emplace(path_);
+    }
+    return *file_;
+  }
+
+ private:
+  fs::path path_;
+  std::optional<io::AtomicFile> file_;
+};
+
 PreparedPart part_of(const std::string& path, const PackedWriter& writer) {
   return {path, writer.documents(), writer.sequences(), writer.tokens(), writer.labelled()};
 }
@@ -72,9 +91,10 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
   const Template form(tokenizer, template_from_name(options.prompt_template), sequence, options.max_prompt);
   InstructionSource source(options.source, options.on_error == "skip");
   const bool hold_out = options.held_out_every > 0;
-  // Opened before the work, so that a folder that cannot be written is known at once.
-  io::AtomicFile train_file(options.packed);
-  std::optional<io::AtomicFile> held_out_file;
+  // Opened before the work, so that a folder that cannot be written is known at once; a missing folder is made after
+  // it, so that an error leaves nothing behind.
+  OutputFile train_file(options.packed);
+  std::optional<OutputFile> held_out_file;
   if (hold_out) held_out_file.emplace(held_out_path(options));
 
   PackedMetadata metadata{options.prompt_template,
@@ -116,12 +136,12 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
     core::bad_input(options.source, ": no record is left for the ", train.documents() == 0 ? "training" : "held-out",
                     " file; look at train.sequence, data.max_prompt and data.held_out_every", lines);
   }
-  train.write(train_file);
+  train.write(train_file.open());
   if (held_out_file) {
-    held_out.write(*held_out_file);
-    held_out_file->commit();
+    held_out.write(held_out_file->open());
+    held_out_file->open().commit();
   }
-  train_file.commit();
+  train_file.open().commit();
   report.seconds = progress.seconds();
   return report;
 }

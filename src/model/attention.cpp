@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/attention.hpp"
 
+#include "family/parameters.hpp"
 #include "model/linear_parts.hpp"
 #include "parallel/backward.hpp"
 
 namespace caravan::model {
 namespace {
 
-std::string prefix_of(std::int64_t layer) { return "model.layers." + std::to_string(layer) + ".self_attn."; }
+std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "self_attn."; }
 
 /// theta^(−2i/d) in fp32, in the order of operations of transformers.
 at::Tensor rotary_frequencies(const family::ModelSpec& spec, at::Device device) {
-  const at::Tensor exponent =
-      at::arange(0, spec.head_dim, 2, at::kFloat).div_(static_cast<double>(spec.head_dim));
+  const at::Tensor exponent = at::arange(0, spec.head_dim, 2, at::kFloat).div_(static_cast<double>(spec.head_dim));
   return at::pow(at::Scalar(spec.rope_theta), exponent).reciprocal_().to(device);
 }
 

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/expert_mixture.hpp"
 
+#include "family/parameters.hpp"
 #include "parallel/backward.hpp"
 
 namespace caravan::model {
 namespace {
 
-std::string prefix_of(std::int64_t layer) { return "model.layers." + std::to_string(layer) + ".mlp.moe_adapter."; }
+std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "mlp.moe_adapter."; }
 
 /// Key of each expert's dropout masks, int64 [E].
 at::Tensor expert_keys(const DropoutRates& dropout, std::int64_t layer, std::int64_t experts, at::Device device) {
   at::Tensor keys = at::empty({experts}, at::kLong);
   for (std::int64_t e = 0; e < experts; ++e) {
-    keys.data_ptr<std::int64_t>()[e] = static_cast<std::int64_t>(
-        core::random_key(dropout.seed, core::RandomUse::expert_dropout, static_cast<std::uint64_t>(layer),
-                         static_cast<std::uint64_t>(e)));
+    keys.data_ptr<std::int64_t>()[e] =
+        static_cast<std::int64_t>(core::random_key(dropout.seed, core::RandomUse::expert_dropout,
+                                                   static_cast<std::uint64_t>(layer), static_cast<std::uint64_t>(e)));
   }
   return keys.to(device);
 }
@@ -74,8 +75,8 @@ at::Tensor ExpertMixture::forward(const at::Tensor& x, const at::Tensor& y, cons
   const parallel::ExpertExchange exchange(context_, permutation.counts);
   const at::Tensor inputs =
       exchange.dispatch("dispatch tokens", parallel::gather_dropout(ffn_output, permutation, routing, mask));
-  const at::Tensor weights = exchange.dispatch(
-      "dispatch routing weights", routing.weights.reshape({-1}).index_select(0, permutation.slot_token));
+  const at::Tensor weights = exchange.dispatch("dispatch routing weights",
+                                               routing.weights.reshape({-1}).index_select(0, permutation.slot_token));
   at::Tensor inner = at::empty({exchange.received(), pesc_.adapter_dim}, ffn_output.options());
   for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
     at::Tensor out = inner.narrow(0, first, rows);
@@ -87,10 +88,11 @@ at::Tensor ExpertMixture::forward(const at::Tensor& x, const at::Tensor& y, cons
     at::Tensor out = outputs.narrow(0, first, rows);
     at::mm_out(out, activated.narrow(0, first, rows), up_.value[e].t());
   });
-  const at::Tensor out = parallel::combine(ffn_output, exchange.collect("collect expert outputs", outputs), permutation);
+  const at::Tensor out =
+      parallel::combine(ffn_output, exchange.collect("collect expert outputs", outputs), permutation);
   if (parallel::wants_gradient({x, y})) {
-    auto saved = std::make_shared<Saved>(Saved{x.detach(), logit, row, routing, permutation, mask, exchange, inputs,
-                                               inner, weights, pass.routing});
+    auto saved = std::make_shared<Saved>(
+        Saved{x.detach(), logit, row, routing, permutation, mask, exchange, inputs, inner, weights, pass.routing});
     parallel::connect("expert mixture", {x, y}, {out}, [this, saved](const std::vector<at::Tensor>& gradients) {
       return backward(*saved, gradients[0].contiguous());
     });
@@ -100,8 +102,8 @@ at::Tensor ExpertMixture::forward(const at::Tensor& x, const at::Tensor& y, cons
 
 std::vector<at::Tensor> ExpertMixture::backward(const Saved& saved, const at::Tensor& gradient) const {
   const parallel::ExpertExchange& exchange = saved.exchange;
-  const at::Tensor doutputs = exchange.dispatch(
-      "dispatch expert output gradients", parallel::gather_slots(gradient, saved.permutation, pesc_.topk));
+  const at::Tensor doutputs = exchange.dispatch("dispatch expert output gradients",
+                                                parallel::gather_slots(gradient, saved.permutation, pesc_.topk));
   at::Tensor dactivated = at::empty_like(saved.inner);
   for_each_expert(exchange, [&](std::int64_t e, std::int64_t first, std::int64_t rows) {
     at::Tensor out = dactivated.narrow(0, first, rows);
@@ -127,9 +129,9 @@ std::vector<at::Tensor> ExpertMixture::backward(const Saved& saved, const at::Te
   at::Tensor dweights = at::zeros_like(saved.routing.weights);
   dweights.view({-1}).index_copy_(0, saved.permutation.slot_token.to(at::kLong), dweight_slots);
   const bool balanced = saved.record && saved.record->gradient_scale > 0;
-  const at::Tensor dlogits = parallel::route_backward(
-      saved.logits, saved.routing, dweights, saved.row, balanced ? saved.record->share(layer_) : at::Tensor(),
-      balanced ? saved.record->gradient_scale : 0.0);
+  const at::Tensor dlogits = parallel::route_backward(saved.logits, saved.routing, dweights, saved.row,
+                                                      balanced ? saved.record->share(layer_) : at::Tensor(),
+                                                      balanced ? saved.record->gradient_scale : 0.0);
   at::Tensor router_gradient = router_.gradient;
   parallel::add_product(router_gradient, dlogits, saved.x.to(at::kFloat), 1.0);
   const at::Tensor dx = at::mm(dlogits, router_.value.to(at::kFloat)).to(saved.x.scalar_type());

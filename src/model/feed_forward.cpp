@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/feed_forward.hpp"
 
+#include "family/parameters.hpp"
 #include "model/linear_parts.hpp"
 #include "parallel/backward.hpp"
 
 namespace caravan::model {
 namespace {
 
-std::string prefix_of(std::int64_t layer) { return "model.layers." + std::to_string(layer) + ".mlp."; }
+std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "mlp."; }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   const at::Tensor g = gate.detach();

@@ -31,6 +31,11 @@ at::ScalarType scalar_type_of(core::DType dtype) {
   core::internal_error("unknown element type");
 }
 
+void* stream_of(const at::Tensor& tensor) {
+  CARAVAN_CHECK(tensor.device().is_cpu(), "this build has communicators for the CPU only");
+  return nullptr;
+}
+
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows) {
   if (group.size() == 1) return rows;
   const at::Tensor mine = rows.contiguous();
@@ -40,7 +45,7 @@ at::Tensor gather_rows(comm::Communicator& group, const char* operation, const a
   group
       .all_gather(operation, mine.const_data_ptr(), all.data_ptr(),
                   comm::Communicator::Counts(static_cast<std::size_t>(group.size()), mine.numel()),
-                  dtype_of(mine.scalar_type()))
+                  dtype_of(mine.scalar_type()), stream_of(mine))
       .wait();
   return all;
 }
@@ -55,7 +60,7 @@ at::Tensor reduce_scatter_rows(comm::Communicator& group, const char* operation,
   group
       .reduce_scatter(operation, partial.const_data_ptr(), sum.data_ptr(),
                       comm::Communicator::Counts(static_cast<std::size_t>(group.size()), sum.numel()),
-                      dtype_of(partial.scalar_type()))
+                      dtype_of(partial.scalar_type()), stream_of(partial))
       .wait();
   return sum;
 }
@@ -63,7 +68,10 @@ at::Tensor reduce_scatter_rows(comm::Communicator& group, const char* operation,
 void all_reduce(comm::Communicator& group, const char* operation, at::Tensor& values, comm::Reduce reduce) {
   CARAVAN_CHECK(values.is_contiguous(), operation);
   if (group.size() == 1) return;
-  group.all_reduce(operation, values.data_ptr(), values.numel(), dtype_of(values.scalar_type()), reduce).wait();
+  group
+      .all_reduce(operation, values.data_ptr(), values.numel(), dtype_of(values.scalar_type()), reduce,
+                  stream_of(values))
+      .wait();
 }
 
 }  // namespace caravan::parallel

@@ -12,6 +12,10 @@ namespace caravan::parallel {
 core::DType dtype_of(at::ScalarType type);
 at::ScalarType scalar_type_of(core::DType dtype);
 
+/// What collectives on this tensor run on: null for the host. Throws (exit 70) for a device that this build has no
+/// communicator for.
+void* stream_of(const at::Tensor& tensor);
+
 /// [n, …] on each rank → [n · size, …] on all, in rank order. A group of one returns its argument.
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows);
 

@@ -23,7 +23,7 @@ at::Tensor exchange(comm::Communicator& group, const char* operation, const at::
   const at::Tensor leaving = rows.contiguous();
   group
       .all_to_all(operation, leaving.const_data_ptr(), times(send, width), arrived.data_ptr(), times(receive, width),
-                  dtype_of(rows.scalar_type()))
+                  dtype_of(rows.scalar_type()), stream_of(rows))
       .wait();
   return arrived;
 }
@@ -37,9 +37,7 @@ ExpertExchange::ExpertExchange(const Context& context, const at::Tensor& counts)
   std::vector<std::int64_t> theirs(mine, mine + counts.size(0));  // [rank][local expert]
   if (ranks > 1) {
     const comm::Communicator::Counts each(ranks, static_cast<std::int64_t>(experts));
-    context.groups.ep
-        ->all_to_all("exchange expert counts", mine, each, theirs.data(), each, core::DType::i64)
-        .wait();
+    context.groups.ep->all_to_all("exchange expert counts", mine, each, theirs.data(), each, core::DType::i64).wait();
   }
   expert_rows_.assign(experts, 0);
   for (std::size_t r = 0; r < ranks; ++r) {

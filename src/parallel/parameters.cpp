@@ -55,6 +55,8 @@ void Parameters::make_buckets() {
     parameter->spec = spec;
     parameter->slice = layout::slice_of(spec, context_.grid);
     comm::Communicator* group = replica_group(spec, context_.groups);
+    CARAVAN_CHECK(layout::replicas_of(spec, context_.grid).size() == static_cast<std::size_t>(group->size()),
+                  spec.name);
     const std::int64_t count = parameter->slice.count();
     const auto found = open.find(group);
     if (found == open.end() || sizes[found->second] + count > bucket_elements) {

@@ -2,6 +2,7 @@
 #include "parallel/tensor_kernels.hpp"
 
 #include "core/error.hpp"
+#include "kernels/adamw.hpp"
 #include "kernels/bfloat16.hpp"
 #include "kernels/dropout.hpp"
 #include "kernels/expert_activation.hpp"
@@ -221,6 +222,18 @@ WeightedGeluGradient weighted_gelu_backward(const at::Tensor& g, const at::Tenso
                                     a.size(1));
   });
   return gradient;
+}
+
+void adamw(at::Tensor& weight, at::Tensor& exp_avg, at::Tensor& exp_avg_sq, const at::Tensor& gradient,
+           double gradient_scale, const AdamW& settings) {
+  kernels::adamw(execution_of(weight), in<float>(weight), in<float>(exp_avg), in<float>(exp_avg_sq),
+                 in<const float>(gradient), gradient_scale,
+                 {settings.lr, settings.beta1, settings.beta2, settings.eps, settings.weight_decay, settings.step},
+                 weight.numel());
+}
+
+double sum_of_squares(const at::Tensor& x) {
+  return kernels::sum_of_squares(execution_of(x), in<const float>(x), x.numel());
 }
 
 }  // namespace caravan::parallel

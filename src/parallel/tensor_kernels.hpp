@@ -28,8 +28,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
                              const at::Tensor& rstd);
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
-std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& dout, const at::Tensor& gate,
-                                                  const at::Tensor& up);
+std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& dout, const at::Tensor& gate, const at::Tensor& up);
 
 /// In place on x [T, heads · head_dim]. positions: int32 [T]; inverse_frequency: fp32 [head_dim / 2].
 void rotary(at::Tensor& x, std::int64_t head_dim, const at::Tensor& positions, const at::Tensor& inverse_frequency,
@@ -78,5 +77,15 @@ struct WeightedGeluGradient {
 };
 WeightedGeluGradient weighted_gelu_backward(const at::Tensor& g, const at::Tensor& a, const at::Tensor& w,
                                             double scaling);
+
+/// One AdamW update in place, fp32 and flat; see kernels/adamw.hpp.
+struct AdamW {
+  double lr, beta1, beta2, eps, weight_decay;
+  std::int64_t step;  // from 1
+};
+void adamw(at::Tensor& weight, at::Tensor& exp_avg, at::Tensor& exp_avg_sq, const at::Tensor& gradient,
+           double gradient_scale, const AdamW& settings);
+/// Σ x² in fp64, in a fixed order.
+double sum_of_squares(const at::Tensor& x);
 
 }  // namespace caravan::parallel

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/metrics.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
+#include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 
@@ -14,12 +16,19 @@ Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_a
     : last_step_(last_step), log_every_(log_every) {
   const std::filesystem::path path = run_folder / "metrics.jsonl";
   std::int64_t newest = 0;
+  const auto field = [&](const nlohmann::json& line, const char* name) {
+    if (!line.is_object() || !line.contains(name) || !line[name].is_number_integer()) {
+      core::bad_input(path.string(), " has a line without a whole number \"", name, "\": ", line.dump(),
+                      "; move the file away, or mend the line");
+    }
+    return line[name].get<std::int64_t>();
+  };
   io::cut_json_lines(path, [&](const nlohmann::json& line) {
-    newest = std::max(newest, line.at("step").get<std::int64_t>());
-    restart_ = std::max(restart_, line.at("restart").get<std::int64_t>() + 1);
+    newest = std::max(newest, field(line, "step"));
+    restart_ = std::max(restart_, field(line, "restart") + 1);
     return true;
   });
-  io::cut_json_lines(path, [&](const nlohmann::json& line) { return line.at("step").get<std::int64_t>() <= resumed_at; });
+  io::cut_json_lines(path, [&](const nlohmann::json& line) { return field(line, "step") <= resumed_at; });
   recomputed_ = std::max<std::int64_t>(0, newest - resumed_at);
   file_.emplace(path);
 }

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "kernels/adamw.hpp"
 #include "parallel/collectives.hpp"
+#include "parallel/tensor_kernels.hpp"
 
 namespace caravan::train {
 
@@ -29,7 +29,7 @@ void ShardedAdamW::reduce_gradients() {
     state.gradient = at::empty({bucket.owned_count}, bucket.gradients.options());
     bucket.replicas
         ->reduce_scatter("reduce gradients", bucket.gradients.const_data_ptr(), state.gradient.data_ptr(),
-                         bucket.counts, core::DType::f32)
+                         bucket.counts, core::DType::f32, parallel::stream_of(bucket.gradients))
         .wait();
   }
 }
@@ -37,23 +37,21 @@ void ShardedAdamW::reduce_gradients() {
 double ShardedAdamW::gradient_norm() const {
   double squares = 0;
   for (const State& state : states_) {
-    squares += kernels::sum_of_squares({}, state.gradient.const_data_ptr<float>(), state.gradient.numel());
+    squares += parallel::sum_of_squares(state.gradient);
   }
   return std::sqrt(context_.groups.world->all_reduce("sum of squared gradients", squares, comm::Reduce::sum));
 }
 
 void ShardedAdamW::update(std::int64_t step, double lr, double gradient_scale) {
-  const kernels::AdamW settings{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, step};
+  const parallel::AdamW settings{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, step};
   for (State& state : states_) {
     parallel::Bucket& bucket = *state.bucket;
-    kernels::adamw({}, state.master.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
-                   state.exp_avg_sq.data_ptr<float>(), state.gradient.const_data_ptr<float>(), gradient_scale, settings,
-                   bucket.owned_count);
+    parallel::adamw(state.master, state.exp_avg, state.exp_avg_sq, state.gradient, gradient_scale, settings);
     at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
     if (owned.scalar_type() != at::kFloat) owned.copy_(state.master);
     bucket.replicas
         ->all_gather("gather updated parameters", owned.const_data_ptr(), bucket.values.data_ptr(), bucket.counts,
-                     parallel::dtype_of(owned.scalar_type()))
+                     parallel::dtype_of(owned.scalar_type()), parallel::stream_of(owned))
         .wait();
   }
 }
