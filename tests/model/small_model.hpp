@@ -32,7 +32,7 @@ inline family::ModelSpec small_spec() {
 struct RandomModel {
   RandomModel(const parallel::Context& context, const family::ModelSpec& spec)
       : parameters(family::parameter_specs(spec), context) {
-    const MemorySource source = random_parameters(family::parameter_specs(spec));
+    const MemorySource source = random_parameters(family::parameter_specs(spec), 1.0);
     parameters.load_frozen(source);
     parameters.load_trainable(source);
     decoder = std::make_unique<model::Decoder>(context, spec, parameters);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run keeps besides its tensors: the schedule, the place in the data, the metrics.
+#include <unistd.h>
+
+#include "core/error.hpp"
+#include "tests/io/scratch_folder.hpp"
+#include "tests/support/catch.hpp"
+#include "train/metrics.hpp"
+#include "train/progress.hpp"
+#include "train/schedule.hpp"
+
+namespace caravan::train {
+namespace {
+
+std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream text(test::read_text(path));
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+/// One run of the program from `first` to `last`.
+void record_steps(Metrics& metrics, std::int64_t first, std::int64_t last) {
+  for (std::int64_t step = first; step <= last; ++step) {
+    StepReport report;
+    report.step = step;
+    report.ce_loss = 1.0 / static_cast<double>(step);
+    report.balance_loss = 0.01;
+    report.loss = report.ce_loss + report.balance_loss;
+    report.tokens = 100;
+    report.targets = 40;
+    metrics.record(report, 0.5, step % 2 == 0 ? std::optional<double>(3.5) : std::nullopt);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the rate rises from zero over the warm-up and then stays") {
+  const Schedule schedule{2e-4, 4, 100};
+  CHECK(schedule.rate(1) == 0);
+  CHECK(schedule.rate(2) == Approx(0.5e-4).epsilon(1e-14));
+  CHECK(schedule.rate(4) == Approx(1.5e-4).epsilon(1e-14));
+  CHECK(schedule.rate(5) == 2e-4);
+  CHECK(schedule.rate(100) == 2e-4);
+  CHECK(Schedule{2e-4, 0, 100}.rate(1) == 2e-4);
+}
+
+TEST_CASE("steps and warm-up come from the options") {
+  Options options;
+  options.warmup_ratio = 0.03;
+  options.epochs = 3;
+  Schedule schedule = make_schedule(options, 70);
+  CHECK(schedule.lr == options.lr);
+  CHECK(schedule.steps == 210);
+  CHECK(schedule.warmup == 7);  // 6.3, rounded up as transformers does
+  options.warmup_steps = 2;
+  CHECK(make_schedule(options, 70).warmup == 2);
+  options.steps = 11;
+  CHECK(make_schedule(options, 70).steps == 11);
+}
+
+TEST_CASE("progress survives JSON, and a damaged one is refused with its place") {
+  const Progress progress{7, {2, 13}, 123456789012345, 54321};
+  const nlohmann::json json = nlohmann::json::parse(progress.to_json().dump());
+  const Progress again = Progress::from_json(json, "checkpoint");
+  CHECK(again.step == 7);
+  CHECK(again.position == progress.position);
+  CHECK(again.tokens == progress.tokens);
+  CHECK(again.response_tokens == progress.response_tokens);
+  for (const char* field : {"step", "epoch", "index", "tokens", "response_tokens"}) {
+    CAPTURE(field);
+    for (const bool missing : {true, false}) {
+      nlohmann::json damaged = json;
+      if (missing) {
+        damaged.erase(field);
+      } else {
+        damaged[field] = "seven";
+      }
+      try {
+        Progress::from_json(damaged, "RUN/step-7");
+        FAIL("no error");
+      } catch (const core::Error& error) {
+        CHECK(error.code() == core::ExitCode::bad_input);
+        CHECK(std::string(error.what()).find("RUN/step-7") == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("metrics: one line a step; a resume cuts what is computed again and counts") {
+  const test::ScratchFolder folder;
+  const std::filesystem::path path = folder / "metrics.jsonl";
+  {
+    Metrics metrics(folder.path(), 0, 10, 1000);
+    CHECK(metrics.restart() == 0);
+    CHECK(metrics.recomputed() == 0);
+    record_steps(metrics, 1, 5);
+  }
+  auto lines = lines_of(path);
+  REQUIRE(lines.size() == 5);
+  CHECK(lines[3].at("step") == 4);
+  CHECK(lines[3].at("loss").get<double>() == 0.25 + 0.01);
+  CHECK(lines[3].at("ce_loss").get<double>() == 0.25);
+  CHECK(lines[3].at("tokens") == 100);
+  CHECK(lines[3].at("response_tokens") == 40);
+  CHECK(lines[3].at("seconds").get<double>() == 0.5);
+  CHECK(lines[3].at("tokens_per_second").get<double>() == 200.0);
+  CHECK(lines[3].at("held_out_loss").get<double>() == 3.5);
+  CHECK_FALSE(lines[2].contains("held_out_loss"));
+  CHECK(lines[3].at("restart") == 0);
+
+  {  // From the checkpoint of step 3: steps 4 and 5 are computed again.
+    Metrics metrics(folder.path(), 3, 10, 1000);
+    CHECK(metrics.restart() == 1);
+    CHECK(metrics.recomputed() == 2);
+    CHECK(lines_of(path).size() == 3);
+    record_steps(metrics, 4, 7);
+  }
+  lines = lines_of(path);
+  REQUIRE(lines.size() == 7);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    CHECK(lines[i].at("step") == i + 1);
+    CHECK(lines[i].at("restart") == (i < 3 ? 0 : 1));
+  }
+
+  // A crash in the middle of a line, then a resume from the newest step.
+  test::write_text(path, test::read_text(path) + "{\"step\": 8, \"lo");
+  {
+    Metrics metrics(folder.path(), 7, 10, 1000);
+    CHECK(metrics.restart() == 2);
+    CHECK(metrics.recomputed() == 0);
+    record_steps(metrics, 8, 8);
+  }
+  lines = lines_of(path);
+  REQUIRE(lines.size() == 8);
+  CHECK(lines[7].at("restart") == 2);
+}
+
+TEST_CASE("metrics of a run that lost all its checkpoints begin again") {
+  const test::ScratchFolder folder;
+  {
+    Metrics metrics(folder.path(), 0, 10, 1000);
+    record_steps(metrics, 1, 3);
+  }
+  const Metrics metrics(folder.path(), 0, 10, 1000);
+  CHECK(metrics.restart() == 1);
+  CHECK(metrics.recomputed() == 3);
+  CHECK(lines_of(folder / "metrics.jsonl").empty());
+}
+
+}  // namespace caravan::train
