@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// caravan COMMAND CONFIG [--section.key=value …]: chooses the subcommand; everything else is theirs.
+// caravan COMMAND …: chooses the subcommand; everything else is theirs.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <vector>
 
 #include "comm/agreement.hpp"
+#include "commands/job.hpp"
 #include "commands/session.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
@@ -16,16 +15,38 @@
 namespace caravan::commands {
 namespace {
 
-struct Command {
-  const char* name;
-  int (*run)(const Session&);
-  const char* help;
-};
+/// caravan COMMAND CONFIG [--section.key=value …].
+template <int (*command)(const Session&)>
+Job read_config(const char* name, std::vector<std::string> arguments) {
+  const auto dump = std::find(arguments.begin(), arguments.end(), "--dump-config");
+  const bool dumps = dump != arguments.end();
+  if (dumps) arguments.erase(dump);
+  if (arguments.empty() || arguments[0].rfind("--", 0) == 0) {
+    core::bad_input("caravan ", name, " needs a configuration file: caravan ", name,
+                    " CONFIG [--section.key=value ...]; inputs/ has examples");
+  }
+  const config::Config config = config::load(arguments[0], {arguments.begin() + 1, arguments.end()});
+  Job job;
+  if (dumps) {
+    job.text = config::dump(config);
+    return job;
+  }
+  config::validate(config, name);
+  job.fingerprint = config::json(config);
+  job.deadline_seconds = config.watchdog.seconds;
+  job.run = [config](comm::Communicator& world) { return command({config, world}); };
+  return job;
+}
+
 constexpr Command table[] = {
-    {"upcycle", upcycle, "a dense Hugging Face model becomes a mixture of experts: writes the checkpoint of step 0"},
-    {"prepare", prepare, "instructions become packed token files"},
-    {"train", train, "trains on any number of ranks; resumes where an earlier start ended"},
-    {"evaluate", evaluate, "held-out loss and a greedy answer of a checkpoint"},
+    {"upcycle", [](const auto& words) { return read_config<upcycle>("upcycle", words); },
+     "CONFIG: a dense Hugging Face model becomes a mixture of experts: writes the checkpoint of step 0"},
+    {"prepare", [](const auto& words) { return read_config<prepare>("prepare", words); },
+     "CONFIG: instructions become packed token files"},
+    {"train", [](const auto& words) { return read_config<train>("train", words); },
+     "CONFIG: trains on any number of ranks; resumes where an earlier start ended"},
+    {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
+     "CONFIG: held-out loss and a greedy answer of a checkpoint"},
 };
 
 std::string usage() {
@@ -37,8 +58,8 @@ std::string usage() {
   }
   return text +
          "\n  caravan COMMAND CONFIG --dump-config prints the complete configuration, with comments, and stops.\n"
-         "Exit codes: 0 done, 2 bad input, 16 numerics, 70 internal error, 74 storage full, 75 stopped with a good\n"
-         "checkpoint (start again), 76 another rank was lost or hangs (start again).\n";
+         "Exit codes: 0 done, 1 a difference was found, 2 bad input, 16 numerics, 70 internal error, 74 storage full,\n"
+         "75 stopped with a good checkpoint (start again), 76 another rank was lost or hangs (start again).\n";
 }
 
 const Command& find_command(const std::string& name) {
@@ -60,53 +81,29 @@ bool speaks_before_mpi() {
   return true;
 }
 
-struct Invocation {
-  const Command* command = nullptr;  // null: the text is all
-  config::Config config;
-  std::string text;
-};
-
-/// Everything that can be known without other ranks: a wrong line costs nothing here, also on a login node.
-Invocation parse(std::vector<std::string> arguments) {
-  Invocation invocation;
-  const auto take = [&](const std::string& flag) {
-    const auto found = std::find(arguments.begin(), arguments.end(), flag);
-    if (found == arguments.end()) return false;
-    arguments.erase(found);
-    return true;
+Job read(const std::vector<std::string>& arguments) {
+  const auto has = [&](const char* flag) {
+    return std::find(arguments.begin(), arguments.end(), flag) != arguments.end();
   };
-  if (take("--version")) {
-    invocation.text = core::build_facts_text() + "\n";
-    return invocation;
+  Job job;
+  if (has("--version")) {
+    job.text = core::build_facts_text() + "\n";
+  } else if (arguments.empty() || has("--help") || has("-h")) {
+    job.text = usage() + "\n" + config::help();
+  } else {
+    job = find_command(arguments.front()).read({arguments.begin() + 1, arguments.end()});
   }
-  if (take("--help") || take("-h") || arguments.empty()) {
-    invocation.text = usage() + "\n" + config::help();
-    return invocation;
-  }
-  const bool dump = take("--dump-config");
-  const Command& command = find_command(arguments.front());
-  if (arguments.size() < 2 || arguments[1].rfind("--", 0) == 0) {
-    core::bad_input("caravan ", command.name, " needs a configuration file: caravan ", command.name,
-                    " CONFIG [--section.key=value ...]; inputs/ has examples");
-  }
-  invocation.config = config::load(arguments[1], {arguments.begin() + 2, arguments.end()});
-  if (dump) {
-    invocation.text = config::dump(invocation.config);
-    return invocation;
-  }
-  config::validate(invocation.config, command.name);
-  invocation.command = &command;
-  return invocation;
+  return job;
 }
 
-int run(const Invocation& invocation, const comm::MpiRuntime& mpi) {
+int run(const Job& job, const comm::MpiRuntime& mpi) {
   core::log_as_rank(mpi.world_rank(), mpi.world_size());
   try {
     const kernels::Runtime kernels;
-    const auto world = comm::make_world(invocation.config.watchdog.seconds);
+    const auto world = comm::make_world(job.deadline_seconds);
     comm::require_same(*world, "builds of caravan", core::build_facts_text());
-    comm::require_same(*world, "configurations", config::json(invocation.config));
-    return invocation.command->run({invocation.config, *world});
+    comm::require_same(*world, "configurations", job.fingerprint);
+    return job.run(*world);
   } catch (const comm::AgreedError& error) {
     if (mpi.world_rank() == 0) core::log_error(error.what());
     return static_cast<int>(error.code());
@@ -122,25 +119,18 @@ int run(const Invocation& invocation, const comm::MpiRuntime& mpi) {
 
 int main(int argc, char** argv) {
   using namespace caravan;
-  commands::Invocation invocation;
-  try {
-    invocation = commands::parse({argv + 1, argv + argc});
-  } catch (const core::Error& error) {
-    if (commands::speaks_before_mpi()) core::log_error(error.what());
-    return static_cast<int>(error.code());
-  } catch (const std::exception& error) {
-    if (commands::speaks_before_mpi()) core::log_error(error.what());
-    return static_cast<int>(core::ExitCode::internal);
-  }
-  if (!invocation.command) {
-    if (commands::speaks_before_mpi()) std::fputs(invocation.text.c_str(), stdout);
-    return 0;
-  }
-  try {
-    const comm::MpiRuntime mpi(&argc, &argv);
-    return commands::run(invocation, mpi);
-  } catch (const core::Error& error) {
-    core::log_error(error.what());
-    return static_cast<int>(error.code());
-  }
+  int result = 0;
+  const comm::Failure failure = comm::attempt([&] {
+    const commands::Job job = commands::read({argv + 1, argv + argc});
+    if (job.run) {
+      const comm::MpiRuntime mpi(&argc, &argv);
+      result = commands::run(job, mpi);
+    } else if (commands::speaks_before_mpi()) {
+      if (job.alone) result = job.alone();
+      std::fputs(job.text.c_str(), stdout);
+    }
+  });
+  if (failure.code == core::ExitCode::done) return result;
+  if (commands::speaks_before_mpi()) core::log_error(failure.message);
+  return static_cast<int>(failure.code);
 }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+
+namespace caravan::commands {
+
+/// What a command line asks for, read and validated before MPI starts, so that a wrong line costs nothing, also on a
+/// login node.
+struct Job {
+  std::string text;                             // not empty: print it, and that was all
+  std::function<int()> alone;                   // runs in one process, without MPI; returns the exit code
+  std::function<int(comm::Communicator&)> run;  // runs on all ranks
+  std::string fingerprint;                      // the same on all ranks, or they are stopped
+  double deadline_seconds = 600;                // see [watchdog]
+};
+
+/// A subcommand. `arguments` are the words behind its name.
+struct Command {
+  const char* name;
+  Job (*read)(const std::vector<std::string>& arguments);
+  const char* help;
+};
+
+}  // namespace caravan::commands
