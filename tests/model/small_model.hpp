@@ -28,6 +28,12 @@ inline family::ModelSpec small_spec() {
   return spec;
 }
 
+/// The extremes among the layouts, and one that mixes all axes: for what needs no look at each.
+inline std::vector<std::pair<int, int>> few_layouts(int world) {
+  if (world == 1) return {{1, 1}};
+  return {{1, world}, {world, 1}, {2, world}};
+}
+
 /// The model with noise for all parameters, also for those that begin at zero.
 struct RandomModel {
   RandomModel(const parallel::Context& context, const family::ModelSpec& spec)
