@@ -136,6 +136,23 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   CHECK(lines[7].at("restart") == 2);
 }
 
+TEST_CASE("metrics with a line of something else are refused and left alone") {
+  for (const char* line : {"{\"step\": 1}", "{\"step\": 1.5, \"restart\": 0}", "[1]", "not json"}) {
+    CAPTURE(line);
+    const test::ScratchFolder folder;
+    const std::string text = "{\"step\": 1, \"restart\": 0}\n" + std::string(line) + "\n";
+    test::write_text(folder / "metrics.jsonl", text);
+    try {
+      const Metrics metrics(folder.path(), 0, 10, 1000);
+      FAIL("no error");
+    } catch (const core::Error& error) {
+      CHECK(error.code() == core::ExitCode::bad_input);
+      CHECK(std::string(error.what()).find((folder / "metrics.jsonl").string()) == 0);
+    }
+    CHECK(test::read_text(folder / "metrics.jsonl") == text);
+  }
+}
+
 TEST_CASE("metrics of a run that lost all its checkpoints begin again") {
   const test::ScratchFolder folder;
   {

@@ -171,6 +171,26 @@ TEST_CASE("the same step gives the same bits when it runs again") {
   });
 }
 
+TEST_CASE("a step begins without the gradients of the step before") {
+  at_few_layouts([](const OnGrid& grid) {
+    RandomModel model(grid.context, small_spec());
+    const train::Options how = options("batch", 0.05);
+    // Step 1 of a warm-up has rate 0: the parameters stay, so a second one computes the same.
+    train::Trainer trainer(grid.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 5, 10});
+    const auto batches = micro_batches(grid.context.grid, false);
+    const train::StepReport first = trainer.step(1, batches, totals());
+    const auto gradients = reduced_gradients(model.parameters);
+    const train::StepReport second = trainer.step(1, batches, totals());
+    CHECK(first.lr == 0);
+    CHECK(first.loss == second.loss);
+    CHECK(first.grad_norm == second.grad_norm);
+    for (const auto& [name, gradient] : reduced_gradients(model.parameters)) {
+      CAPTURE(name);
+      CHECK(gradient.equal(gradients.at(name)));
+    }
+  });
+}
+
 TEST_CASE("clipping scales the gradient to the norm that is allowed, and the report has the norm before") {
   const Alone one;
   start_kernels();
