@@ -6,6 +6,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
+#include "tests/train/whole_state.hpp"
 
 namespace caravan::tests {
 namespace {
@@ -102,29 +103,7 @@ struct Optimized {
     return norm;
   }
 
-  /// Weights and moments of all ranks as whole tensors. Checks that the pieces cover each exactly once. Collective.
-  MemorySource whole_state() {
-    MemorySource state;
-    std::map<std::string, at::Tensor> covered;
-    for (const layout::ParameterSpec& spec : specs) {
-      for (const char* moment : {"", "optimizer/exp_avg/", "optimizer/exp_avg_sq/"}) {
-        state.tensors[moment + spec.name] = at::zeros(spec.shape);
-        covered[moment + spec.name] = at::zeros(spec.shape);
-      }
-    }
-    for (const auto& piece : optimizer.owned_pieces()) {
-      CHECK(piece.shape == state.tensors.at(piece.name).sizes().vec());
-      part_of(state.tensors.at(piece.name), piece.part).copy_(at::from_blob(piece.data, piece.part.extent, at::kFloat));
-      part_of(covered.at(piece.name), piece.part).add_(1);
-    }
-    for (auto& [name, tensor] : state.tensors) {
-      parallel::all_reduce(*context.groups.world, "join pieces", tensor, comm::Reduce::sum);
-      parallel::all_reduce(*context.groups.world, "count owners", covered.at(name), comm::Reduce::sum);
-      CAPTURE(name);
-      CHECK(covered.at(name).eq(1).all().item<bool>());
-    }
-    return state;
-  }
+  MemorySource whole_state() { return tests::whole_state(optimizer, specs, context); }
 
   /// The values on this rank, replicas included, and the state of all ranks.
   void compare(const NaiveAdamW& naive) {
