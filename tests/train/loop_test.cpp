@@ -3,6 +3,7 @@
 #include "train/loop.hpp"
 
 #include <csignal>
+#include <sstream>
 
 #include "core/stop_request.hpp"
 #include "data/packed_file.hpp"
@@ -70,7 +71,7 @@ struct Run {
 
   /// stop_at: the step after which the last rank gets a signal.
   train::Ended go(std::int64_t save_every, std::int64_t evaluate_every, std::int64_t stop_at = 0) {
-    train::LoopParts parts{grid.context, trainer, batches, nullptr, save_every, {}, evaluate_every, {}, {}};
+    train::LoopParts parts{grid.context, trainer, batches, metrics, save_every, {}, evaluate_every, {}, {}};
     parts.save = [&](const train::Progress& now) {
       saves.push_back(now.step);
       saved[now.step] = {now.to_json(), state()};
@@ -94,6 +95,7 @@ struct Run {
   train::Trainer trainer;
   data::Batches batches;
   train::Progress progress;
+  train::Metrics* metrics = nullptr;
   Steps saves, evaluations, boundaries;
   std::map<std::int64_t, Saved> saved;
 };
@@ -124,6 +126,9 @@ TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops
     const OnGrid grid(tp, ep);
     Run whole(grid, file);
     const MemorySource before = whole.state();
+    const test::ScratchFolder run_folder;
+    std::optional<train::Metrics> metrics;
+    if (grid.context.grid.rank() == 0) whole.metrics = &metrics.emplace(run_folder.path(), 0, last_step, 1000);
     CHECK(whole.go(2, 3) == train::Ended::finished);
     CHECK(whole.saves == Steps{2, 4, 6});
     CHECK(whole.evaluations == Steps{3, 6});
@@ -132,6 +137,17 @@ TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops
     CHECK(whole.progress.position == data::Position{3, 0});  // three epochs of two batches
     CHECK(whole.progress.tokens == 3 * static_cast<std::int64_t>(file.tokens().size()));
     CHECK(whole.progress.response_tokens == 3 * targets);
+    if (metrics) {
+      std::istringstream lines(test::read_text(run_folder / "metrics.jsonl"));
+      std::int64_t step = 0;
+      for (std::string line; std::getline(lines, line);) {
+        const nlohmann::json json = nlohmann::json::parse(line);
+        CHECK(json.at("step") == ++step);
+        CHECK(json.at("lr").get<double>() == whole.trainer.schedule().rate(step));
+        CHECK(json.contains("held_out_loss") == (step % 3 == 0));
+      }
+      CHECK(step == last_step);
+    }
     const MemorySource after = whole.state();
     CHECK_FALSE(same(after, before));
     CHECK(same(whole.saved.at(last_step).state, after));
