@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <map>
+#include <set>
+
+#include "core/error.hpp"
+#include "core/text.hpp"
+#include "family/hugging_face_source.hpp"
+#include "io/safetensors.hpp"
+#include "io/safetensors_header.hpp"
+#include "report/reports.hpp"
+#include "report/tensor_tally.hpp"
+
+namespace caravan::report {
+namespace {
+
+namespace fs = std::filesystem;
+using io::SafetensorsFile;
+using io::SafetensorsHeader;
+
+std::int64_t bytes_of(const SafetensorsFile::Entry& entry) {
+  return static_cast<std::int64_t>(entry.end - entry.begin);
+}
+
+void list_tensors(const std::map<std::string, SafetensorsHeader>& files, Page& page) {
+  Rows rows{{"tensor", "shape", "stored as", "size", "first byte", "lies in"}};
+  for (const auto& [file, header] : files) {
+    for (const auto& [name, entry] : header.tensors) {
+      rows.push_back({name, layout::to_string(entry.shape), entry.dtype,
+                      core::format_bytes(static_cast<std::uint64_t>(bytes_of(entry))),
+                      grouped(static_cast<std::int64_t>(entry.begin)), file});
+    }
+  }
+  page.table("tensors", rows, {3, 4});
+}
+
+void write_metadata(const SafetensorsHeader& header, Page& page) {
+  for (const auto& [key, value] : header.metadata) page.line("metadata " + key, value);
+}
+
+std::string size_of_file(const fs::path& file) { return core::format_bytes(fs::file_size(file)); }
+
+}  // namespace
+
+std::string describe(const family::ModelSpec& spec) {
+  std::string text = core::concat(spec.model_type, ", ", spec.pesc ? "mixture of experts (PESC)" : "dense", ", ",
+                                  core::name_of(spec.dtype), ": ", spec.layers, " layers, hidden ", spec.hidden,
+                                  ", feed-forward ", spec.ffn, ",\n", spec.heads, " heads of ", spec.head_dim, " (",
+                                  spec.kv_heads, " for keys and values), vocabulary ", spec.vocabulary, ", ",
+                                  spec.max_positions, " positions, rotary base ", spec.rope_theta);
+  if (spec.pesc) {
+    text += core::concat("\n", spec.pesc->experts, " experts, top-", spec.pesc->topk, ", adapters of ",
+                         spec.pesc->adapter_dim, ", scaling ", spec.pesc->scaling);
+  }
+  if (spec.lora) {
+    text += core::concat("\nLoRA of rank ", spec.lora->rank, ", alpha ", spec.lora->alpha, ", on ",
+                         core::join(spec.lora->targets));
+  }
+  return text;
+}
+
+void report_model(const fs::path& folder, const Request& request, Page& page) {
+  page.title("Hugging Face model", folder.string());
+  const family::ModelSpec spec = family::read_model_spec(folder.string());
+  page.line("model", describe(spec));
+  const io::SafetensorsDirectory directory(folder);
+  std::set<fs::path> paths;
+  for (const std::string& name : directory.names()) paths.insert(directory.file_of(name).path());
+  std::map<std::string, SafetensorsHeader> files;
+  std::uint64_t bytes = 0;
+  TensorTally tally;
+  for (const fs::path& path : paths) {
+    const auto& header =
+        files.emplace(path.filename().string(), io::parse_safetensors_header(io::MappedFile(path))).first->second;
+    for (const auto& [name, entry] : header.tensors) tally.add(name, entry.shape, entry.dtype, bytes_of(entry));
+    bytes += fs::file_size(path);
+  }
+  page.line("files",
+            core::concat(files.size(), files.size() == 1 ? " file of " : " files of ", core::format_bytes(bytes)));
+  page.line("tokenizer", fs::exists(folder / "tokenizer.model") ? "tokenizer.model" : "none");
+  page.line("parameters", tally.parameters());
+  tally.write(page);
+  if (request.tensors) list_tensors(files, page);
+  page.checked("the headers of all files, to the byte");
+  const family::HuggingFaceSource compared(folder.string(), spec);
+  page.checked("every tensor that config.json asks for is there in its shape, and no other");
+  page.unchecked("the tensors' bytes: the format has no checksums");
+}
+
+void report_safetensors(const fs::path& file, const Request& request, Page& page) {
+  page.title("safetensors file", file.string());
+  const std::map<std::string, SafetensorsHeader> files{
+      {file.filename().string(), io::parse_safetensors_header(io::MappedFile(file))}};
+  const SafetensorsHeader& header = files.begin()->second;
+  struct Sum {
+    std::int64_t tensors = 0, elements = 0, bytes = 0;
+  };
+  std::map<std::string, Sum> by_type;
+  for (const auto& [name, entry] : header.tensors) {
+    Sum& sum = by_type[entry.dtype];
+    ++sum.tensors;
+    sum.elements += layout::element_count(entry.shape);
+    sum.bytes += bytes_of(entry);
+  }
+  page.line("size", size_of_file(file));
+  write_metadata(header, page);
+  Rows rows{{"stored as", "tensors", "elements", "size"}};
+  for (const auto& [dtype, sum] : by_type) {
+    rows.push_back({dtype, grouped(sum.tensors), grouped(sum.elements),
+                    core::format_bytes(static_cast<std::uint64_t>(sum.bytes))});
+  }
+  page.table("", rows, {1, 2, 3});
+  if (request.tensors) list_tensors(files, page);
+  page.checked("the header, to the byte: every byte after it belongs to one tensor");
+  page.unchecked("the tensors' bytes: the format has no checksums");
+}
+
+}  // namespace caravan::report

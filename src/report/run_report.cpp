@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <ctime>
+#include <optional>
+
+#include "checkpoint/manifest.hpp"
+#include "checkpoint/reader.hpp"
+#include "checkpoint/retention.hpp"
+#include "core/error.hpp"
+#include "core/text.hpp"
+#include "io/atomic_file.hpp"
+#include "io/mapped_file.hpp"
+#include "report/reports.hpp"
+#include "report/settings.hpp"
+
+namespace caravan::report {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string last_line(const fs::path& file) {
+  const io::MappedFile mapped(file);
+  const std::string_view text{reinterpret_cast<const char*>(mapped.data()), mapped.size()};
+  const std::size_t end = text.rfind('\n');  // what is after it was torn, or is being written
+  if (end == std::string_view::npos) return "";
+  const std::size_t before = end == 0 ? std::string_view::npos : text.rfind('\n', end - 1);
+  const std::size_t begin = before == std::string_view::npos ? 0 : before + 1;
+  return std::string(text.substr(begin, end - begin));
+}
+
+void write_metrics(const fs::path& folder, Page& page) {
+  const fs::path file = folder / "metrics.jsonl";
+  if (!fs::exists(file)) return page.line("last step", "none: training has not begun");
+  const std::string line = last_line(file);
+  if (line.empty()) return page.line("last step", "none yet");
+  const json metrics = json::parse(line, nullptr, false);
+  if (!metrics.is_object() || !metrics.contains("step")) {
+    return page.problem(file.string() + ": its last line is no metrics of a step: " + line);
+  }
+  std::vector<std::string> parts;
+  for (const char* key : {"loss", "held_out_loss", "lr", "grad_norm", "tokens_per_second", "restart"}) {
+    if (metrics.contains(key)) parts.push_back(std::string(key) + " " + metrics[key].dump());
+  }
+  page.line("last step", metrics["step"].dump() + ": " + core::join(parts, ", "));
+}
+
+// The lock's fields are described at io::RunLock.
+void write_lock(const fs::path& folder, Page& page) {
+  const fs::path file = folder / "lock";
+  if (!fs::exists(file)) return page.line("lock", "free: no job is writing");
+  const json holder = json::parse(io::read_file(file), nullptr, false);
+  try {
+    const auto job = holder.at("job").get<std::string>();
+    const std::int64_t silence = std::time(nullptr) - holder.at("heartbeat").get<std::int64_t>();
+    page.line("lock",
+              core::concat("held by process ", holder.at("pid").get<std::int64_t>(), " on ",
+                           holder.at("host").get<std::string>(), job.empty() ? "" : ", job " + job,
+                           ", last sign of life ", core::format_duration(static_cast<double>(silence)), " ago"));
+  } catch (const json::exception&) {
+    page.line("lock", "held, but its file does not say by whom (it may be being written)");
+  }
+}
+
+std::vector<std::string> other_folders(const fs::path& checkpoints) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(checkpoints)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("step-")) continue;
+    if (name.find(".set-aside") != std::string::npos) {
+      names.push_back(name + " (set aside: nothing reads it)");
+    } else if (!fs::exists(entry.path() / "manifest.json")) {
+      names.push_back(name + " (a save that was not finished)");
+    }
+  }
+  return names;
+}
+
+/// The newest checkpoint that a start would go on from; those that it would pass over are problems.
+std::optional<fs::path> newest_good(const fs::path& checkpoints, const std::vector<std::int64_t>& steps,
+                                    std::vector<std::string>& passed_over) {
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    const fs::path folder = checkpoint::step_folder(checkpoints, *step);
+    try {
+      const auto problems = checkpoint::shard_problems(folder, checkpoint::Manifest::read(folder));
+      if (problems.empty()) return folder;
+      passed_over.insert(passed_over.end(), problems.begin(), problems.end());
+    } catch (const core::Error& error) {
+      passed_over.emplace_back(error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+// Of the checkpoints beside the newest, which has a report of its own with its store.
+void verify_others(const fs::path& checkpoints, const std::vector<std::int64_t>& steps,
+                   const std::optional<fs::path>& newest, Page& page) {
+  std::vector<fs::path> reported;
+  if (newest) {
+    reported.push_back(*newest);
+    if (const auto store = checkpoint::Manifest::read(*newest).store) reported.push_back(*newest / store->folder);
+  }
+  for (const std::int64_t step : steps) {
+    const fs::path folder = checkpoint::step_folder(checkpoints, step);
+    if (std::any_of(reported.begin(), reported.end(),
+                    [&](const fs::path& other) { return other.lexically_normal() == folder.lexically_normal(); })) {
+      continue;
+    }
+    std::vector<std::string> problems;
+    try {
+      problems = checkpoint::CheckpointReader(folder).verify();
+    } catch (const core::Error& error) {
+      problems.emplace_back(error.what());
+    }
+    for (const std::string& problem : problems) page.problem(problem);
+    if (problems.empty()) page.checked(folder.filename().string() + ": every byte of every tensor, by its checksum");
+  }
+}
+
+}  // namespace
+
+void report_run(const fs::path& folder, const Request& request, Page& page) {
+  page.title("run folder", folder.string());
+  const fs::path checkpoints = folder / "checkpoints";
+  const std::vector<std::int64_t> steps = checkpoint::committed_steps(checkpoints);
+  page.line("committed", steps.empty() ? "no step" : "steps " + core::join_numbers(steps, " and "));
+  if (fs::is_directory(checkpoints)) {
+    for (const std::string& other : other_folders(checkpoints)) page.line("also there", other);
+  }
+  std::vector<std::string> passed_over;
+  const std::optional<fs::path> newest = newest_good(checkpoints, steps, passed_over);
+  page.line("newest good", newest ? newest->filename().string() : "none");
+  write_metrics(folder, page);
+  write_lock(folder, page);
+  if (request.verify) {
+    verify_others(checkpoints, steps, newest, page);
+  } else {
+    for (const std::string& problem : passed_over) page.problem(problem);
+  }
+  if (fs::exists(folder / "config.ini")) {
+    write_settings("settings in config.ini", request.read_settings((folder / "config.ini").string()),
+                   request.default_settings, page);
+  }
+  if (newest) report_checkpoint(*newest, request, page);
+}
+
+}  // namespace caravan::report
