@@ -166,12 +166,18 @@ Pending MpiCommunicator::all_gather(const char* operation, const void* send, voi
   CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), what);
   auto layout = std::make_shared<ByteCounts>(counts, core::size_of(dtype), what);
   const auto me = static_cast<std::size_t>(rank_);
-  const bool in_place = send == static_cast<char*>(receive) + layout->offsets[me];
+  // MPI wants MPI_IN_PLACE from all ranks or from none, and a rank with nothing to send cannot tell: send from a copy.
+  auto copy = std::make_shared<std::vector<std::byte>>();
+  if (layout->counts[me] > 0 && send == static_cast<char*>(receive) + layout->offsets[me]) {
+    const auto* bytes = static_cast<const std::byte*>(send);
+    copy->assign(bytes, bytes + layout->counts[me]);
+    send = copy->data();
+  }
   MPI_Request request;
-  check(MPI_Iallgatherv(in_place ? MPI_IN_PLACE : send, layout->counts[me], MPI_BYTE, receive, layout->counts.data(),
-                        layout->offsets.data(), MPI_BYTE, comm_, &request),
+  check(MPI_Iallgatherv(send, layout->counts[me], MPI_BYTE, receive, layout->counts.data(), layout->offsets.data(),
+                        MPI_BYTE, comm_, &request),
         what);
-  return Pending([this, request, what, layout] { finish(request, what); });
+  return Pending([this, request, what, layout, copy] { finish(request, what); });
 }
 
 Pending MpiCommunicator::reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
