@@ -84,6 +84,9 @@ void report_model(const fs::path& folder, const Request& request, Page& page) {
   const family::HuggingFaceSource compared(folder.string(), spec);
   page.checked("every tensor that config.json asks for is there in its shape, and no other");
   page.unchecked("the tensors' bytes: the format has no checksums");
+  if (const fs::path mark = folder / "UNVERIFIED"; fs::exists(mark)) {
+    page.problem(mark.string() + ": export found that this folder does not compute what its checkpoint does");
+  }
 }
 
 void report_safetensors(const fs::path& file, const Request& request, Page& page) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <ctime>
 #include <optional>
 
@@ -29,6 +31,13 @@ std::string last_line(const fs::path& file) {
   return std::string(text.substr(begin, end - begin));
 }
 
+std::string short_text(const json& value) {
+  if (!value.is_number_float()) return value.dump();
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.5g", value.get<double>());
+  return text.data();
+}
+
 void write_metrics(const fs::path& folder, Page& page) {
   const fs::path file = folder / "metrics.jsonl";
   if (!fs::exists(file)) return page.line("last step", "none: training has not begun");
@@ -40,7 +49,7 @@ void write_metrics(const fs::path& folder, Page& page) {
   }
   std::vector<std::string> parts;
   for (const char* key : {"loss", "held_out_loss", "lr", "grad_norm", "tokens_per_second", "restart"}) {
-    if (metrics.contains(key)) parts.push_back(std::string(key) + " " + metrics[key].dump());
+    if (metrics.contains(key)) parts.push_back(std::string(key) + " " + short_text(metrics[key]));
   }
   page.line("last step", metrics["step"].dump() + ": " + core::join(parts, ", "));
 }
@@ -117,6 +126,18 @@ void verify_others(const fs::path& checkpoints, const std::vector<std::int64_t>&
   }
 }
 
+void write_config_file(const fs::path& file, const std::optional<fs::path>& newest, const Request& request,
+                       Page& page) {
+  try {
+    const json settings = request.read_settings(file.string());
+    // Usually those of the newest checkpoint, which has them in its report.
+    if (newest && checkpoint::Manifest::read(*newest).state.value("config", json()) == settings) return;
+    write_settings("settings in config.ini", settings, request.default_settings, page);
+  } catch (const core::Error& error) {
+    page.problem(error.what());
+  }
+}
+
 }  // namespace
 
 void report_run(const fs::path& folder, const Request& request, Page& page) {
@@ -137,10 +158,7 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
   } else {
     for (const std::string& problem : passed_over) page.problem(problem);
   }
-  if (fs::exists(folder / "config.ini")) {
-    write_settings("settings in config.ini", request.read_settings((folder / "config.ini").string()),
-                   request.default_settings, page);
-  }
+  if (fs::exists(folder / "config.ini")) write_config_file(folder / "config.ini", newest, request, page);
   if (newest) report_checkpoint(*newest, request, page);
 }
 

@@ -9,11 +9,11 @@ namespace {
 using nlohmann::json;
 
 std::string text_of(const json& value) {
-  if (value.is_string()) return value.get<std::string>().empty() ? "(empty)" : value.get<std::string>();
+  if (value.is_string()) return value.get<std::string>().empty() ? "nothing" : value.get<std::string>();
   if (value.is_array()) {
     std::vector<std::string> items;
     for (const json& item : value) items.push_back(text_of(item));
-    return items.empty() ? "(none)" : core::join(items, ", ");
+    return items.empty() ? "nothing" : core::join(items, ", ");
   }
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }

@@ -208,6 +208,13 @@ TEST_CASE(
   expect_text(report.text, {"run folder: " + run.folder().string(), "steps 0 and 12", "newest good  step-00000012",
                             "step-00000020.set-aside (set aside", "12: loss 3.25, lr 0.5", "free: no job is writing",
                             "train.lr  = 0.004  (default 0.0002)", "checkpoint: " + run.step(12).string()});
+  report::Request request = request_of(run.folder());
+  request.read_settings = [](const std::string&) {
+    return nlohmann::json{{"train", {{"lr", 0.001}, {"precision", "fp32"}, {"steps", 10}}}};
+  };
+  CHECK(info(request).text.find("config.ini") == std::string::npos);  // it says what the newest checkpoint says
+  request.read_settings = [](const std::string& file) -> nlohmann::json { core::bad_input(file, ":3: unknown"); };
+  expect_problem(info(request), {"config.ini:3: unknown"});
   test::write_text(run.folder() / "lock",
                    R"({"job": "77", "restart": "", "host": "node5", "pid": 4242, "heartbeat": 1000000000})");
   for (const auto& path : {run.folder() / "lock", run.folder() / "metrics.jsonl", run.folder() / "checkpoints"}) {

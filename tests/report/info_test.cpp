@@ -83,6 +83,16 @@ TEST_CASE("a folder whose files do not fit its config.json is refused, and with 
                [&] { info(request_of(folder)); });
 }
 
+TEST_CASE("a folder that export marked is a problem") {
+  const test::ScratchFolder scratch;
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(tests::fixtures() / "llama-tiny" / name, scratch / name);
+  }
+  CHECK(info(request_of(scratch.path())).problems.empty());
+  test::write_text(scratch / "UNVERIFIED", "");
+  expect_problem(info(request_of(scratch.path())), {(scratch / "UNVERIFIED").string()});
+}
+
 TEST_CASE("a safetensors file says what it holds and where") {
   const test::ScratchFolder scratch;
   const std::filesystem::path file = scratch / "some.safetensors";
