@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "comm/agreement.hpp"
+#include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
 #include "core/build_facts.hpp"
@@ -47,6 +48,7 @@ constexpr Command table[] = {
      "CONFIG: trains on any number of ranks; resumes where an earlier start ended"},
     {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
      "CONFIG: held-out loss and a greedy answer of a checkpoint"},
+    {"info", info, "PATH [--tensors] [--verify]: what a file or folder is; --verify compares every checksum"},
 };
 
 std::string usage() {
