@@ -23,4 +23,17 @@ struct UpcycleOptions {
   }
 };
 
+/// Section [export]: the Hugging Face folder that a checkpoint becomes.
+struct ExportOptions {
+  std::string folder;
+  std::string dtype = "auto";
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit("folder", folder, core::path(), "folder to write; empty: export-step-XXXXXXXX in the run folder");
+    visit("dtype", dtype, core::one_of({"auto", "float32", "bfloat16", "float16"}),
+          "element type of the exported tensors; auto: the base's torch_dtype");
+  }
+};
+
 }  // namespace caravan::convert

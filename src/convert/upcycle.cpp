@@ -14,6 +14,7 @@
 #include "checkpoint/save.hpp"
 #include "comm/agreement.hpp"
 #include "convert/base_tensors.hpp"
+#include "convert/byte_progress.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -53,31 +54,9 @@ std::vector<int> share_by_bytes(const std::vector<ParameterSpec>& parameters, in
   return owner;
 }
 
-// A line now and then while this rank's tensors are written.
-class Progress {
- public:
-  explicit Progress(std::uint64_t total) : total_(total) {}
-
-  void add(std::uint64_t bytes) {
-    done_ += bytes;
-    const double now = seconds_since(start_);
-    if (now < next_) return;
-    next_ = now + 10;
-    const double rate = static_cast<double>(done_) / now;
-    core::log("upcycle: ", core::format_bytes(done_), " of rank 0's ", core::format_bytes(total_), ", ",
-              core::format_bytes(static_cast<std::uint64_t>(rate)), "/s, ",
-              core::format_duration(static_cast<double>(total_ - done_) / rate), " left");
-  }
-
- private:
-  std::uint64_t total_;
-  std::uint64_t done_ = 0;
-  Clock::time_point start_ = Clock::now();
-  double next_ = 10;
-};
-
 std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& parameters, int rank, int ranks,
-                                              const HuggingFaceSource& source, std::uint64_t seed, Progress& progress) {
+                                              const HuggingFaceSource& source, std::uint64_t seed,
+                                              ByteProgress& progress) {
   const std::vector<int> owner = share_by_bytes(parameters, ranks);
   std::vector<checkpoint::Piece> pieces;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -189,7 +168,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
     std::uint64_t mine = 0;
     const std::vector<int> owner = share_by_bytes(parameters, world.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) mine += owner[i] == world.rank() ? bytes_of(parameters[i]) : 0;
-    Progress progress(mine);
+    ByteProgress progress("upcycle", mine);
     checkpoint::ShardReport shard =
         checkpoint::write_shard(save.folder, world.rank(),
                                 pieces_of_rank(parameters, world.rank(), world.size(), source, request.seed, progress));

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "comm/communicator.hpp"
+#include "convert/export_tensors.hpp"
+
+namespace caravan::convert {
+
+/// Shards of a folder are no larger, unless one tensor is: what transformers writes by default.
+inline constexpr std::uint64_t default_shard_bytes = 5'000'000'000;
+
+struct ExportRequest {
+  const layout::TensorSource& source;  // holds every tensor of `spec`
+  family::ModelSpec spec;              // of the trained model, with LoRA
+  std::filesystem::path companions;    // folder with config.json and the tokenizer's files
+  core::DType dtype = core::DType::f32;
+  std::filesystem::path folder;  // to write into; it exists
+  std::uint64_t shard_bytes = default_shard_bytes;
+};
+
+struct ExportReport {
+  std::int64_t tensors = 0;
+  std::int64_t elements = 0;
+  std::uint64_t bytes = 0;  // of the tensors
+  std::int64_t shards = 0;
+  double seconds = 0;
+};
+
+/// The model that the folder describes: LoRA is in its weights.
+family::ModelSpec exported_spec(family::ModelSpec spec, core::DType dtype);
+
+/// The text of config.json: the checkpoint's (`text`) with the exported element type, without caravan.lora, and with an
+/// auto_map that names the official Camelidae class.
+std::string exported_config(const std::string& text, const family::ModelSpec& spec, core::DType dtype);
+
+/// Collective. Writes config.json, model.safetensors or shards with model.safetensors.index.json, and the tokenizer's
+/// files. The ranks share the shards; the files' bytes do not depend on how many ranks there are.
+/// Throws on all ranks (exit 2) when a tensor is missing, damaged, not finite, or too large for the element type; exit
+/// 74 when the storage is full.
+ExportReport write_model_folder(comm::Communicator& world, const ExportRequest& request);
+
+}  // namespace caravan::convert

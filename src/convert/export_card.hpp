@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "family/model_spec.hpp"
+
+namespace caravan::convert {
+
+/// What an exported folder's README says.
+struct ExportCard {
+  family::ModelSpec spec;  // of the trained model, with LoRA
+  core::DType dtype = core::DType::f32;
+  std::string base;         // the dense model's folder, as the configuration names it
+  std::string checkpoint;   // folder
+  std::int64_t step = 0;    // of the checkpoint
+  nlohmann::json settings;  // the run's: {"train": {"lr": 0.0002, …}, …}; not needed at step 0
+  std::string program;      // version and build facts
+  bool verified = false;
+  std::string check;  // what was compared, and the result, in sentences
+};
+
+/// The text of README.md.
+std::string card_text(const ExportCard& card);
+
+/// The text of the file UNVERIFIED, which marks a folder whose check found a difference.
+std::string unverified_text(const ExportCard& card);
+
+}  // namespace caravan::convert

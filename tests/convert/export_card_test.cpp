@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/export_card.hpp"
+
+#include "tests/support/catch.hpp"
+
+using namespace caravan;
+
+namespace {
+
+convert::ExportCard card() {
+  convert::ExportCard card;
+  card.spec.rope_theta = 10000;
+  card.spec.pesc = family::Pesc{8, 2, 512, 0.25};
+  card.spec.lora = family::Lora{64, 16, {"q_proj", "v_proj"}};
+  card.dtype = core::DType::bf16;
+  card.base = "models/Llama-2-7b-hf";
+  card.checkpoint = "run/checkpoints/step-00000120";
+  card.step = 120;
+  card.settings = {{"data", {{"source", "/home/someone/idae.json"}, {"template", "idae"}}},
+                   {"train", {{"lr", 2e-4}, {"batch", 128}, {"warmup_steps", 0}, {"warmup_ratio", 0.03}}}};
+  card.program = "caravan 1.2.3";
+  card.verified = true;
+  card.check = "They are the same.";
+  return card;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("the card says what was trained from what, with which settings and result") {
+  const std::string text = convert::card_text(card());
+  for (const char* part : {"from Llama-2-7b-hf", "models/Llama-2-7b-hf", "8 adapters of dimension 512", "step-00000120",
+                           "120 steps", "- data.source: idae.json", "- train.lr: 0.0002", "- train.batch: 128",
+                           "- train.warmup_ratio: 0.03", "LoRA of rank 64 and alpha 16 on q_proj and v_proj",
+                           "bfloat16", "rope_theta = 10000", "Verified. They are the same.", "caravan 1.2.3"}) {
+    INFO(part);
+    CHECK(has(text, part));
+  }
+  for (const char* part : {"/home/someone", "warmup_steps", "ignores the field", "nverified", "Not verified"}) {
+    INFO(part);
+    CHECK_FALSE(has(text, part));
+  }
+}
+
+TEST_CASE("the card warns of the class that ignores rope_theta, of an untrained model, and of a difference") {
+  convert::ExportCard other = card();
+  other.spec.rope_theta = 5e6;
+  other.step = 0;
+  other.verified = false;
+  other.check = "They differ by 3.";
+  const std::string text = convert::card_text(other);
+  for (const char* part :
+       {"rope_theta = 5000000", "ignores the field and always computes with 10000", "model.rope_theta",
+        "It was not trained", "**Unverified", "**Not verified.** They differ by 3."}) {
+    INFO(part);
+    CHECK(has(text, part));
+  }
+  CHECK(has(convert::unverified_text(other), "They differ by 3."));
+}
