@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
 #include "core/log.hpp"
@@ -10,15 +9,6 @@
 
 namespace caravan::commands {
 namespace {
-
-std::filesystem::path chosen_checkpoint(const Session& session) {
-  const std::string& step = session.config.evaluate.step;
-  if (step == "0") return step_0_folder(session);
-  if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
-  if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
-  if (std::filesystem::exists(step_0_folder(session) / "manifest.json")) return step_0_folder(session);
-  core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");
-}
 
 /// The held-out document whose prompt and answer are shown: the first one.
 struct Example {

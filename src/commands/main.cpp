@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
+#include <string_view>
 
 #include "comm/agreement.hpp"
 #include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
+#include "commands/verify.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
+#include "core/stop_request.hpp"
 #include "core/text.hpp"
 #include "kernels/runtime.hpp"
 
@@ -34,6 +38,7 @@ Job read_config(const char* name, std::vector<std::string> arguments) {
   }
   config::validate(config, name);
   job.fingerprint = config::json(config);
+  job.stops_in_order = std::string_view(name) == "train";
   job.deadline_seconds = config.watchdog.seconds;
   job.run = [config](comm::Communicator& world) { return command({config, world}); };
   return job;
@@ -49,6 +54,10 @@ constexpr Command table[] = {
     {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
      "CONFIG: held-out loss and a greedy answer of a checkpoint"},
     {"info", info, "PATH [--tensors] [--verify]: what a file or folder is; --verify compares every checksum"},
+    {"export", [](const auto& words) { return read_config<export_checkpoint>("export", words); },
+     "CONFIG: a checkpoint becomes a Hugging Face folder, which is read back and compared with it"},
+    {"verify", verify,
+     "--model=DIR --reference=FILE.safetensors: whether a model gives the logits that another program computed"},
 };
 
 std::string usage() {
@@ -125,6 +134,8 @@ int main(int argc, char** argv) {
   const comm::Failure failure = comm::attempt([&] {
     const commands::Job job = commands::read({argv + 1, argv + argc});
     if (job.run) {
+      std::optional<core::StopRequest> stop_request;
+      if (job.stops_in_order) stop_request.emplace();
       const comm::MpiRuntime mpi(&argc, &argv);
       result = commands::run(job, mpi);
     } else if (commands::speaks_before_mpi()) {

@@ -23,5 +23,6 @@ int upcycle(const Session& session);
 int prepare(const Session& session);
 int train(const Session& session);
 int evaluate(const Session& session);
+int export_checkpoint(const Session& session);
 
 }  // namespace caravan::commands

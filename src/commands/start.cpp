@@ -7,11 +7,19 @@
 #include "family/parameters.hpp"
 
 namespace caravan::commands {
-namespace {}  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
   const std::string& store = session.config.model.store;
   return store.empty() ? checkpoint::step_folder(session.checkpoints(), 0) : std::filesystem::path(store);
+}
+
+std::filesystem::path chosen_checkpoint(const Session& session) {
+  const std::string& step = session.config.evaluate.step;
+  if (step == "0") return step_0_folder(session);
+  if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
+  if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
+  if (std::filesystem::exists(step_0_folder(session) / "manifest.json")) return step_0_folder(session);
+  core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");
 }
 
 std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose) {
@@ -59,13 +67,15 @@ void require_same_tokens(const data::PackedFile& file, const Start& start) {
   }
 }
 
-Model::Model(const Session& session, const Start& start)
-    : grid(checked_grid(session, start.spec)),
+Model::Model(const Session& session, const Start& start) : Model(session, start.spec, *start.reader) {}
+
+Model::Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source)
+    : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups},
-      parameters(family::parameter_specs(start.spec), context) {
-  comm::on_all_ranks(session.world, [&] { parameters.load_frozen(*start.reader); });
-  decoder = std::make_unique<model::Decoder>(context, start.spec, parameters);
+      parameters(family::parameter_specs(spec), context) {
+  comm::on_all_ranks(session.world, [&] { parameters.load_frozen(source); });
+  decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }
 
 }  // namespace caravan::commands

@@ -15,6 +15,9 @@ namespace caravan::commands {
 /// Where upcycle writes and train begins: model.store, or the run's own step 0.
 std::filesystem::path step_0_folder(const Session& session);
 
+/// The checkpoint that evaluate.step names. By rank 0. Throws (exit 2) when the run has none.
+std::filesystem::path chosen_checkpoint(const Session& session);
+
 /// A checkpoint that every rank has opened, with the model that it holds.
 struct Start {
   std::filesystem::path folder;
@@ -41,6 +44,7 @@ layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec)
 struct Model {
   /// Collective. Refuses layouts as checked_grid does, before anything is allocated.
   Model(const Session& session, const Start& start);
+  Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source);
 
   layout::Grid grid;
   comm::Groups groups;

@@ -29,6 +29,7 @@ struct Config {
   train::Options train;
   checkpoint::Options checkpoint;
   evaluate::Options evaluate;
+  convert::ExportOptions export_;
   comm::Options watchdog;
   std::string file;  // empty: no file, defaults and command line only
 
@@ -44,6 +45,7 @@ struct Config {
     each("train", train);
     each("checkpoint", checkpoint);
     each("evaluate", evaluate);
+    each("export", export_);
     each("watchdog", watchdog);
   }
 };

@@ -66,7 +66,7 @@ void validate(const Config& config, const std::string& command) {
     complaints.add(
         "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
   }
-  if (command == "evaluate") {
+  if (command == "evaluate" || command == "export") {
     complaints.need(config.run.folder, "run", "folder", "where the checkpoints are");
   }
   const std::string& step = config.evaluate.step;

@@ -18,7 +18,7 @@ struct Options {
           "evaluate in training once in so many steps; 0: never");
     visit("samples", samples, core::whole(1, 1'000'000'000), "samples that are scored at most");
     visit("answer_tokens", answer_tokens, core::whole(1, 1 << 24, "tokens"), "longest answer that is generated");
-    visit("step", step, core::text(), "checkpoint to evaluate: newest, or a step such as 0 or 120");
+    visit("step", step, core::text(), "checkpoint to evaluate or export: newest, or a step such as 0 or 120");
   }
 };
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/verify.hpp"
+
+#include <boost/program_options.hpp>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include "comm/agreement.hpp"
+#include "commands/reference_file.hpp"
+#include "commands/start.hpp"
+#include "core/log.hpp"
+#include "core/text.hpp"
+#include "family/hugging_face_source.hpp"
+
+namespace caravan::commands {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr const char* usage =
+    "usage: caravan verify --model=DIR --reference=FILE.safetensors [--tolerance=…] [--layout.tp=…] [--layout.ep=…]";
+
+struct Request {
+  std::string model, reference;
+  std::optional<double> tolerance;
+  config::Config config;  // of the layout; the rest is at its defaults
+};
+
+template <typename... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  core::bad_input("caravan verify: ", parts..., "; ", usage);
+}
+
+double read_tolerance(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || value < 0) {
+    refuse("--tolerance=", text, " is not a number of at least 0");
+  }
+  return value;
+}
+
+// The flags and their values, each at most once.
+std::map<std::string, std::string> read_flags(const std::vector<std::string>& arguments) {
+  const std::vector<std::string> names{"model", "reference", "tolerance", "layout.tp", "layout.ep"};
+  po::options_description known;
+  for (const std::string& name : names) known.add_options()(name.c_str(), po::value<std::string>());
+  using namespace po::command_line_style;
+  std::map<std::string, std::string> given;
+  try {
+    const auto parsed = po::command_line_parser(arguments)
+                            .options(known)
+                            .style(unix_style & ~allow_guessing & ~allow_short)
+                            .allow_unregistered()
+                            .run();
+    for (const auto& option : parsed.options) {
+      const std::string word = option.original_tokens.empty() ? "" : option.original_tokens.front();
+      if (option.unregistered && word.starts_with("--")) {
+        const std::string near = core::nearest_match(option.string_key, names);
+        refuse("unknown flag --", option.string_key, near.empty() ? "" : "; did you mean --" + near + "?");
+      }
+      if (option.string_key.empty() || option.unregistered) refuse("unexpected argument ", word);
+      if (!given.emplace(option.string_key, option.value.empty() ? "" : option.value.front()).second) {
+        refuse("--", option.string_key, " is given twice");
+      }
+    }
+  } catch (const po::error& error) {
+    refuse(error.what());
+  }
+  return given;
+}
+
+Request read_request(const std::vector<std::string>& arguments) {
+  Request request;
+  for (const auto& [name, value] : read_flags(arguments)) {
+    if (name == "model") request.model = value;
+    if (name == "reference") request.reference = value;
+    if (name == "tolerance") request.tolerance = read_tolerance(value);
+    for (const config::Field& field : config::fields_of(request.config)) {
+      if (field.name() != name) continue;
+      if (const std::string complaint = config::assign(field, {value}); !complaint.empty()) refuse("--", complaint);
+    }
+  }
+  if (request.model.empty()) refuse("--model is not given");
+  if (request.reference.empty()) refuse("--reference is not given");
+  return request;
+}
+
+/// A Hugging Face folder or a checkpoint, open on all ranks.
+struct OpenModel {
+  family::ModelSpec spec;
+  std::optional<checkpoint::CheckpointReader> checkpoint;
+  std::optional<family::HuggingFaceSource> files;
+
+  const layout::TensorSource& source() const {
+    if (checkpoint) return *checkpoint;
+    return *files;
+  }
+};
+
+OpenModel open_model(const Session& session, const std::filesystem::path& folder) {
+  OpenModel model;
+  if (std::filesystem::exists(folder / "manifest.json")) {
+    Start start = open_start(session, folder);
+    model.spec = std::move(start.spec);
+    model.checkpoint.emplace(std::move(*start.reader));
+    return model;
+  }
+  comm::on_all_ranks(session.world, [&] {
+    if (std::filesystem::is_directory(folder / "checkpoints")) {
+      core::bad_input(folder.string(), " is a run; name one of its checkpoints, such as ",
+                      (folder / "checkpoints" / "step-00000000").string());
+    }
+    model.spec = family::read_model_spec(folder.string());
+    model.files.emplace(folder.string(), model.spec);
+  });
+  return model;
+}
+
+evaluate::LogitTolerance tolerance_of(const Request& request, const ReferenceFile& reference,
+                                      const evaluate::LogitDifference& difference, std::int64_t layers) {
+  if (request.tolerance) return {*request.tolerance, 0};
+  return reference.is_rounded() ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
+}
+
+int run(const Request& request, comm::Communicator& world) {
+  const Session session{request.config, world};
+  const OpenModel opened = open_model(session, request.model);
+  std::optional<ReferenceFile> reference;
+  comm::on_all_ranks(world, [&] { reference.emplace(request.reference, opened.spec.vocabulary); });
+  Model model(session, opened.spec, opened.source());
+  comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });
+  core::log("verifying ", request.model, " against ", request.reference, " on ", model.grid.describe());
+  const evaluate::LogitDifference difference = evaluate::compare_logits(
+      model.context, *model.decoder, reference->texts(),
+      [&](std::size_t text, std::int64_t first, std::int64_t rows) { return reference->logits(text, first, rows); });
+  comm::on_all_ranks(world, [&] {
+    if (difference.reference_not_finite == 0) return;
+    core::bad_input(request.reference, ": tensor logits: ", difference.reference_not_finite,
+                    " values are NaN or infinite where the mask is 1");
+  });
+  const evaluate::LogitTolerance tolerance = tolerance_of(request, *reference, difference, opened.spec.layers);
+  const bool same = evaluate::within(difference, tolerance);
+  core::log(difference.describe());
+  core::log(same ? "the same within the tolerance: " : "DIFFERENT: more than the tolerance: ", tolerance.describe());
+  return static_cast<int>(same ? core::ExitCode::done : core::ExitCode::difference);
+}
+
+}  // namespace
+
+Job verify(const std::vector<std::string>& arguments) {
+  const Request request = read_request(arguments);
+  Job job;
+  job.fingerprint = core::join(arguments, " ");
+  job.deadline_seconds = request.config.watchdog.seconds;
+  job.run = [request](comm::Communicator& world) { return run(request, world); };
+  return job;
+}
+
+}  // namespace caravan::commands
