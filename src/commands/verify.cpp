@@ -8,10 +8,10 @@
 #include <optional>
 
 #include "comm/agreement.hpp"
-#include "commands/reference_file.hpp"
 #include "commands/start.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "evaluate/reference_file.hpp"
 #include "family/hugging_face_source.hpp"
 
 namespace caravan::commands {
@@ -119,7 +119,7 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
   return model;
 }
 
-evaluate::LogitTolerance tolerance_of(const Request& request, const ReferenceFile& reference,
+evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::ReferenceFile& reference,
                                       const evaluate::LogitDifference& difference, std::int64_t layers) {
   if (request.tolerance) return {*request.tolerance, 0};
   return reference.is_rounded() ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
@@ -128,7 +128,7 @@ evaluate::LogitTolerance tolerance_of(const Request& request, const ReferenceFil
 int run(const Request& request, comm::Communicator& world) {
   const Session session{request.config, world};
   const OpenModel opened = open_model(session, request.model);
-  std::optional<ReferenceFile> reference;
+  std::optional<evaluate::ReferenceFile> reference;
   comm::on_all_ranks(world, [&] { reference.emplace(request.reference, opened.spec.vocabulary); });
   Model model(session, opened.spec, opened.source());
   comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });

@@ -10,7 +10,7 @@
 #include "evaluate/compare.hpp"
 #include "io/safetensors.hpp"
 
-namespace caravan::commands {
+namespace caravan::evaluate {
 
 /// Logits that another program has computed: input_ids [B, S] (int64 or int32), logits [B, S, V] (a floating type) and,
 /// if there, attention_mask [B, S] (int64, int32 or uint8), whose ones are one run in every row: padding on either
@@ -22,7 +22,7 @@ class ReferenceFile {
   ReferenceFile(const std::string& path, std::int64_t vocabulary);
 
   /// Row b without its padding is text b.
-  const evaluate::TokenTexts& texts() const { return texts_; }
+  const TokenTexts& texts() const { return texts_; }
   /// [rows, V] in the file's type, for tokens first, first + 1, … of a text.
   at::Tensor logits(std::size_t text, std::int64_t first, std::int64_t rows) const;
   /// Whether the logits are stored in 16 bits, so that they were probably computed in 16 bits.
@@ -32,8 +32,8 @@ class ReferenceFile {
   io::SafetensorsFile file_;
   core::DType dtype_ = core::DType::f32;
   std::int64_t length_ = 0, vocabulary_ = 0;  // S, V
-  evaluate::TokenTexts texts_;
+  TokenTexts texts_;
   std::vector<std::int64_t> begin_;  // position of each text's first token in its row
 };
 
-}  // namespace caravan::commands
+}  // namespace caravan::evaluate

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "commands/reference_file.hpp"
+#include "evaluate/reference_file.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include "core/error.hpp"
 #include "parallel/collectives.hpp"
 
-namespace caravan::commands {
+namespace caravan::evaluate {
 namespace {
 
 using core::DType;
@@ -113,4 +113,4 @@ at::Tensor ReferenceFile::logits(std::size_t text, std::int64_t first, std::int6
   return values;
 }
 
-}  // namespace caravan::commands
+}  // namespace caravan::evaluate
