@@ -8,7 +8,6 @@
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
-#include "core/stop_request.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
 #include "io/run_lock.hpp"
@@ -98,7 +97,6 @@ void save(const Session& session, const Model& model, train::Trainer& trainer, c
 
 int train(const Session& session) {
   const config::Config& config = session.config;
-  const core::StopRequest stop_request;
   Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
   comm::on_all_ranks(session.world, [&] { require_same_model(session, start.spec); });
   OpenData data(session, start, checked_grid(session, start.spec).dp());
