@@ -222,6 +222,9 @@ TEST_CASE("a command says which settings it misses") {
   CHECK(complaint(config, "train").empty());
   config.train.micro_batch = 3;
   CHECK(complaint(config, "train") == "train.batch = 128 is no multiple of train.micro_batch = 3");
+  CHECK(complaint(config, "evaluate") ==
+        "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
+  config.data.held_out_every = 5;
   CHECK(complaint(config, "evaluate").empty());
   config.evaluate.step = "latest";
   CHECK(complaint(config, "evaluate") == "evaluate.step = latest is neither newest nor a step");
