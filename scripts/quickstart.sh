@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The main job on a tiny model: upcycle, prepare, train on 4 ranks, be killed half-way, resume at another layout, and
-# measure. Fails unless the loss on instructions that were never trained on fell by at least 5 %. Some minutes on 2 cores.
+# The main job on a tiny model: upcycle, prepare, train on 4 ranks, be killed half-way, resume at another layout,
+# measure, export and check. Fails unless the loss on instructions that were never trained on fell by at least 5 %. Some minutes on 2 cores.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -58,16 +58,16 @@ rm -rf -- "$run"
 mkdir -p -- "$run"
 echo "scripts/quickstart.sh made this folder and removes it when it starts again." >"$ours"
 
-say "1 of 6: upcycling inputs/tiny-base, a dense Llama, to a mixture of 8 experts, on 2 ranks"
+say "1 of 8: upcycling inputs/tiny-base, a dense Llama, to a mixture of 8 experts, on 2 ranks"
 on_ranks 2 upcycle "$config"
 
-say "2 of 6: preparing inputs/instructions.json; every fifth instruction stays out of training"
+say "2 of 8: preparing inputs/instructions.json; every fifth instruction stays out of training"
 on_ranks 1 prepare "$config"
 
-say "3 of 6: the held-out loss, and an answer, before training"
+say "3 of 8: the held-out loss, and an answer, before training"
 on_ranks 2 evaluate "$config" --evaluate.step=0
 
-say "4 of 6: training on 4 ranks: tensor parallel 2 x data parallel 2, experts over 2; SIGKILL at step $kill_at"
+say "4 of 8: training on 4 ranks: tensor parallel 2 x data parallel 2, experts over 2; SIGKILL at step $kill_at"
 # Not through on_ranks: the background process must be mpirun itself, whose children are the ranks.
 mpirun -n 4 --oversubscribe --bind-to none build/caravan train "$config" </dev/null &
 launcher=$!
@@ -90,13 +90,21 @@ launcher=
 [ "$status" -ne 0 ] || fail "training finished although its ranks were killed"
 say "killed all ${#ranks[@]} processes with SIGKILL after step $step (mpirun ended with $status)"
 
-say "5 of 6: resuming from the newest good checkpoint, at another layout: data parallel 4, each expert pair on one rank"
+say "5 of 8: resuming from the newest good checkpoint, at another layout: data parallel 4, each expert pair on one rank"
 # tp 1 leaves 4 data-parallel ranks, and 4 x 2 sequences make the same batch of 8.
 on_ranks 4 train "$config" --layout.tp=1 --layout.ep=4 --train.micro_batch=2
 [ "$(last_step)" = "$steps" ] || fail "training ended at step $(last_step), not $steps"
 
-say "6 of 6: the held-out loss, and an answer, after training"
+say "6 of 8: the held-out loss, and an answer, after training"
 on_ranks 2 evaluate "$config" "--evaluate.step=$steps"
+
+say "7 of 8: exporting a Hugging Face model on 4 ranks; it is read back and compared with the trained one"
+on_ranks 4 export "$config" "--evaluate.step=$steps"
+
+reference=tests/data/fixtures/camelidae-tiny
+say "8 of 8: verifying against logits of the reference implementation ($reference), and looking into the export"
+on_ranks 2 verify "--model=$reference" "--reference=$reference/expected.safetensors" --layout.tp=2
+build/caravan info "$run/$(printf 'export-step-%08d' "$steps")" --verify
 
 before=$(held_out_loss 0)
 after=$(held_out_loss "$steps")
@@ -111,7 +119,9 @@ cat <<TEXT
 
 Where to look next:
   $run/metrics.jsonl   one line per step; "restart" counts the resumed starts
-  $run/checkpoints/    h5dump -H on a step's master.h5 lists its tensors
+  $run/checkpoints/    build/caravan info on a step's folder says what is in it; so does h5dump -H on its master.h5
+  $run/export-step-…/  the Hugging Face model, with a README.md of its own
   $config         the settings; build/caravan --help explains each
+  docs/architecture.md          how it was done
   README.md                     a first run of your own, on a real model
 TEXT
