@@ -35,8 +35,8 @@ class [[nodiscard]] Pending {
 /// A group of ranks with a few collective verbs. All ranks of the group call the same verbs in the same order with the
 /// same operation names; every verb has a name (for messages and the profile) and a sequence number. Reductions of
 /// floating types add in rank order in fp32 (fp64 for f64), whatever the library underneath does, so results are the
-/// same bits every time; bf16 is rounded once, at the end. Several verbs may be under way; all ranks wait for them in the
-/// same order. A verb moves elements of `dtype` on the device of `stream` (null: the host).
+/// same bits every time; bf16 is rounded once, at the end. Several verbs may be under way; all ranks wait for them in
+/// the same order. A verb moves elements of `dtype` on the device of `stream` (null: the host).
 class Communicator {
  public:
   using Counts = std::vector<std::int64_t>;  // elements, one entry a rank

@@ -18,8 +18,7 @@ int upcycle(const Session& session) {
     request = {config.model.base,
                family::crafted(family::read_model_spec(config.model.base, config.model.rope_theta), pesc,
                                family::lora_of(config.lora)),
-               step_0_folder(session), static_cast<std::uint64_t>(config.upcycle.seed),
-               core::build_facts_text()};
+               step_0_folder(session), static_cast<std::uint64_t>(config.upcycle.seed), core::build_facts_text()};
   });
   const convert::UpcycleReport report = convert::upcycle(session.world, request);
   if (report.already_there) {

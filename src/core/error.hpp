@@ -51,11 +51,11 @@ template <typename... Parts>
 }
 
 /// Holds in every build. For what only a defect of the program can break; user input goes through bad_input.
-#define CARAVAN_CHECK(condition, ...)                                                                     \
-  do {                                                                                                    \
-    if (!(condition)) {                                                                                   \
-      ::caravan::core::internal_error(__FILE__, ":", __LINE__, ": ", #condition, " ", ##__VA_ARGS__);     \
-    }                                                                                                     \
+#define CARAVAN_CHECK(condition, ...)                                                                 \
+  do {                                                                                                \
+    if (!(condition)) {                                                                               \
+      ::caravan::core::internal_error(__FILE__, ":", __LINE__, ": ", #condition, " ", ##__VA_ARGS__); \
+    }                                                                                                 \
   } while (false)
 
 }  // namespace caravan::core

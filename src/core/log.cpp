@@ -46,7 +46,8 @@ void log_line(const std::string& line) {
 void log_warning(const std::string& line) { log_line("warning: " + line); }
 
 void log_error(const std::string& line) {
-  const std::string who = sink().world > 1 ? concat("error (rank ", sink().rank, " of ", sink().world, "): ") : "error: ";
+  const std::string who =
+      sink().world > 1 ? concat("error (rank ", sink().rank, " of ", sink().world, "): ") : "error: ";
   write_to(stderr, who + line);
   if (sink().file) write_to(sink().file.get(), who + line);
 }

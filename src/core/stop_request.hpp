@@ -3,9 +3,9 @@
 
 namespace caravan::core {
 
-/// While it lives, SIGUSR1 and SIGTERM only raise a flag; afterwards the former handlers are back, unless a signal came:
-/// then they keep doing nothing, so that a second one interrupts neither the save that the first one caused nor the end
-/// of the program with its exit code.
+/// While it lives, SIGUSR1 and SIGTERM only raise a flag; afterwards the former handlers are back, unless a signal
+/// came: then they keep doing nothing, so that a second one interrupts neither the save that the first one caused nor
+/// the end of the program with its exit code.
 class StopRequest {
  public:
   StopRequest();

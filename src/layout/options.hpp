@@ -12,7 +12,8 @@ struct Options {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("tp", tp, core::whole(1, 1 << 20, "ranks"), "tensor parallel: ranks that share each matrix and each sequence");
+    visit("tp", tp, core::whole(1, 1 << 20, "ranks"),
+          "tensor parallel: ranks that share each matrix and each sequence");
     visit("ep", ep, core::whole(1, 1 << 20, "ranks"),
           "expert parallel: ranks that share out the experts; the ranks that tp leaves over are data parallel");
   }

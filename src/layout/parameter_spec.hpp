@@ -26,8 +26,8 @@ enum class Init { none, zeros, kaiming_uniform };  // kaiming_uniform: a = sqrt 
 /// A parameter says once where it lives; everything else (the slice a rank holds, who sums its gradient, who owns
 /// which rows of its optimizer state, hyperslabs, bytes) follows from it.
 struct ParameterSpec {
-  std::string name;                    // Hugging Face name; experts of a layer are one tensor [E, …]
-  Shape shape;                         // of the whole tensor
+  std::string name;  // Hugging Face name; experts of a layer are one tensor [E, …]
+  Shape shape;       // of the whole tensor
   core::DType storage = core::DType::f32;
   std::optional<Split> split{};
   bool trainable = false;

@@ -9,7 +9,8 @@
 
 namespace caravan::layout {
 
-/// Anything that named tensors can be read from, slice by slice: a checkpoint, a Hugging Face directory, initial values.
+/// Anything that named tensors can be read from, slice by slice: a checkpoint, a Hugging Face directory, initial
+/// values.
 class TensorSource {
  public:
   struct Info {

@@ -26,9 +26,14 @@ struct Block {
 
   Block(const at::Tensor& q_heads, const at::Tensor& k_heads, const at::Tensor& v_heads, std::int64_t begin,
         std::int64_t end)
-      : kv(q_heads.size(0)), group(q_heads.size(1)), rows(end - begin), keys(end), d(q_heads.size(3)),
+      : kv(q_heads.size(0)),
+        group(q_heads.size(1)),
+        rows(end - begin),
+        keys(end),
+        d(q_heads.size(3)),
         q(q_heads.narrow(2, begin, rows).reshape({kv, group * rows, d})),
-        k(k_heads.select(1, 0).narrow(1, 0, keys)), v(v_heads.select(1, 0).narrow(1, 0, keys)),
+        k(k_heads.select(1, 0).narrow(1, 0, keys)),
+        v(v_heads.select(1, 0).narrow(1, 0, keys)),
         scale(1.0 / std::sqrt(static_cast<double>(d))) {}
 
   /// fp32 [kv, group · rows, keys].
@@ -102,9 +107,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
           .copy_(at::bmm(p, block.v).view({block.kv, block.group, block.rows, block.d}));
     });
   }
-  parallel::connect("attention", {q, k, v}, {out}, [saved](const std::vector<at::Tensor>& gradients) {
-    return attend_backward(saved, gradients[0]);
-  });
+  parallel::connect("attention", {q, k, v}, {out},
+                    [saved](const std::vector<at::Tensor>& gradients) { return attend_backward(saved, gradients[0]); });
   return out;
 }
 

@@ -14,8 +14,8 @@ struct AttentionShape {
   std::int64_t head_dim = 0;
 };
 
-/// q [T, heads · d], k and v [T, kv_heads · d] → [T, heads · d]. document_starts: D + 1 offsets; a token sees the tokens
-/// of its own document up to itself. Rows past the last document (pads) get zeros. Scores are softmaxed in fp32.
+/// q [T, heads · d], k and v [T, kv_heads · d] → [T, heads · d]. document_starts: D + 1 offsets; a token sees the
+/// tokens of its own document up to itself. Rows past the last document (pads) get zeros. Scores are softmaxed in fp32.
 /// Differentiable in q, k and v; probabilities are made again in backward, in blocks of query rows.
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape,
                   const std::vector<std::int64_t>& document_starts);

@@ -11,7 +11,8 @@
 namespace caravan::model {
 
 /// PESC's mixture of adapters behind a feed-forward block (Wu et al. 2024, section 3):
-///   out = y + s · Σ_{e in top-k} w_e · Up_e(gelu(Down_e(dropout(y)))),  w = softmax of the k largest router logits of x.
+///   out = y + s · Σ_{e in top-k} w_e · Up_e(gelu(Down_e(dropout(y)))),  w = softmax of the k largest router logits of
+///   x.
 /// The sum form keeps the router's gradient exactly zero while Up is zero. Tokens are routed on the rank that holds
 /// them and their rows travel to the experts' ranks (EP); every rank takes part, also with no token.
 class ExpertMixture {

@@ -14,8 +14,8 @@ enum class BalanceScope { batch, sequence };
 
 /// Routing statistics of one micro-step, and the balance loss they give (Switch Transformer's, Fedus et al. 2021, with
 /// top-k counts). Rows: one for the whole micro-step over all ranks (batch), or one for each sequence.
-///   f = share of the token-slot assignments, p = mean of the full softmax;  Σ_rows T_row/T · E · Σ_i f_i p_i, mean over
-///   layers, times alpha. Pads count nowhere.
+///   f = share of the token-slot assignments, p = mean of the full softmax;  Σ_rows T_row/T · E · Σ_i f_i p_i, mean
+///   over layers, times alpha. Pads count nowhere.
 class RoutingRecord {
  public:
   RoutingRecord(const parallel::Context& context, const parallel::TokenAxis& axis, std::int64_t layers,

@@ -37,11 +37,11 @@ struct Trainable {
 struct Bucket {
   comm::Communicator* replicas = nullptr;
   std::vector<Trainable*> members;
-  at::Tensor values;                           // [n], compute type
-  at::Tensor gradients;                        // [n], fp32
-  std::vector<std::vector<layout::Rows>> rows; // [replica][member]: whole rows, contiguous in the bucket
-  std::vector<std::int64_t> counts;            // [replica]: elements it owns; consecutive in rank order
-  std::int64_t owned_begin = 0;                // this rank's elements are [owned_begin, owned_begin + owned_count)
+  at::Tensor values;                            // [n], compute type
+  at::Tensor gradients;                         // [n], fp32
+  std::vector<std::vector<layout::Rows>> rows;  // [replica][member]: whole rows, contiguous in the bucket
+  std::vector<std::int64_t> counts;             // [replica]: elements it owns; consecutive in rank order
+  std::int64_t owned_begin = 0;                 // this rank's elements are [owned_begin, owned_begin + owned_count)
   std::int64_t owned_count = 0;
 };
 

@@ -14,10 +14,10 @@ namespace caravan::parallel {
 /// The tokens of one micro-batch of a DP rank as plain arrays, documents one after another, without padding.
 struct TokenRows {
   std::span<const std::int32_t> ids;
-  std::span<const std::int32_t> positions;       // in the document, from 0
-  std::span<const std::int32_t> sequence;        // which sequence of the micro-batch, from 0
-  std::span<const std::uint64_t> identity;       // core::token_identity
-  std::span<const std::int64_t> document_starts; // D + 1 offsets; attention never crosses them
+  std::span<const std::int32_t> positions;        // in the document, from 0
+  std::span<const std::int32_t> sequence;         // which sequence of the micro-batch, from 0
+  std::span<const std::uint64_t> identity;        // core::token_identity
+  std::span<const std::int64_t> document_starts;  // D + 1 offsets; attention never crosses them
 };
 
 /// Any struct with these fields, such as data::TokenBatch, as rows. It must outlive the result.
@@ -32,15 +32,15 @@ TokenRows token_rows(const Batch& batch) {
 struct TokenAxis {
   TokenAxis(const TokenRows& rows, const Context& context);
 
-  std::int64_t tokens = 0;      // T
-  std::int64_t real = 0;        // without pads
-  std::int64_t shard = 0;       // T / TP
-  std::int64_t shard_begin = 0; // first row of this rank's shard
-  std::int64_t sequences = 0;   // in the micro-batch
-  at::Tensor ids;               // int64 [T]
-  at::Tensor positions;         // int32 [T]
-  at::Tensor identity;          // int64 [T], the bits of core::token_identity
-  at::Tensor sequence;          // int32 [T]
+  std::int64_t tokens = 0;       // T
+  std::int64_t real = 0;         // without pads
+  std::int64_t shard = 0;        // T / TP
+  std::int64_t shard_begin = 0;  // first row of this rank's shard
+  std::int64_t sequences = 0;    // in the micro-batch
+  at::Tensor ids;                // int64 [T]
+  at::Tensor positions;          // int32 [T]
+  at::Tensor identity;           // int64 [T], the bits of core::token_identity
+  at::Tensor sequence;           // int32 [T]
   std::vector<std::int64_t> document_starts;
 
   /// One value per token as int64 [T]; pads get `pad`.

@@ -36,7 +36,8 @@ Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Te
   at::Tensor exponentials = part.sub(most.unsqueeze(1)).exp_();
   const LocalIds local(targets, part.size(1), context.grid.tp_rank());
   // One message: the sum of exponentials and the target's logit, which one rank of the group holds.
-  at::Tensor sums = at::stack({exponentials.sum(1), part.gather(1, local.index.unsqueeze(1)).squeeze(1).mul(local.owned)});
+  at::Tensor sums =
+      at::stack({exponentials.sum(1), part.gather(1, local.index.unsqueeze(1)).squeeze(1).mul(local.owned)});
   all_reduce(tp, "sums of logits", sums, comm::Reduce::sum);
   Chunk chunk;
   chunk.loss = (sums[0].log() + most - sums[1]).sum(at::kDouble).item<double>();

@@ -16,7 +16,7 @@ struct LoopParts {
   const parallel::Context& context;
   Trainer& trainer;
   data::Batches& batches;
-  Metrics* metrics = nullptr;  // rank 0's
+  Metrics* metrics = nullptr;   // rank 0's
   std::int64_t save_every = 0;  // steps; 0: only at the end and when stopped
   std::function<void(const Progress&)> save;
   std::int64_t evaluate_every = 0;  // steps; 0: never

@@ -23,8 +23,8 @@ class ShardedAdamW {
   /// Global L2 norm of the reduced gradients, summed in fp64; every element has one owner. Collective.
   double gradient_norm() const;
 
-  /// One update with the reduced gradients times `gradient_scale`, then the new values go to all replicas. `step` counts
-  /// from 1. Collective.
+  /// One update with the reduced gradients times `gradient_scale`, then the new values go to all replicas. `step`
+  /// counts from 1. Collective.
   void update(std::int64_t step, double lr, double gradient_scale);
 
   /// A piece of a tensor that this rank owns: part of the parameter or of one of its moments.

@@ -31,8 +31,8 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
     pass.routing = std::make_shared<model::RoutingRecord>(
         context_, axis, spec.layers, spec.pesc->experts,
         batch_scope() ? model::BalanceScope::batch : model::BalanceScope::sequence);
-    pass.routing->gradient_scale = options_.balance_loss * static_cast<double>(spec.pesc->experts) /
-                                   (static_cast<double>(spec.layers) * tokens);
+    pass.routing->gradient_scale =
+        options_.balance_loss * static_cast<double>(spec.pesc->experts) / (static_cast<double>(spec.layers) * tokens);
   }
   const at::Tensor hidden = decoder_.forward(pass);
   // A batch without a target (possible with the literal template only) has no loss rather than 0/0.

@@ -36,8 +36,9 @@ class Trainer {
   Trainer(const parallel::Context& context, const model::Decoder& decoder, parallel::Parameters& parameters,
           const Options& options, double lora_dropout, const Schedule& schedule);
 
-  /// Step number `step`, from 1, on this data-parallel rank's micro-batches; every rank has the same number of them, some
-  /// perhaps empty. Collective. Throws (exit 16) when loss or gradient is not finite; parameters are then unchanged.
+  /// Step number `step`, from 1, on this data-parallel rank's micro-batches; every rank has the same number of them,
+  /// some perhaps empty. Collective. Throws (exit 16) when loss or gradient is not finite; parameters are then
+  /// unchanged.
   StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals);
 
   ShardedAdamW& optimizer() { return optimizer_; }
@@ -46,9 +47,9 @@ class Trainer {
  private:
   /// What micro-steps add up.
   struct Sums {
-    double ce = 0;          // of this DP rank's targets
-    double balance = 0;     // of the rows that this rank sees
-    at::Tensor assignments; // fp64 [layers, E]
+    double ce = 0;           // of this DP rank's targets
+    double balance = 0;      // of the rows that this rank sees
+    at::Tensor assignments;  // fp64 [layers, E]
   };
   /// Forward and backward of one micro-batch; gradients are added to the parameters' buffers.
   void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, Sums& sums);

@@ -97,7 +97,7 @@ refused 1 verify "--model=$work/origin" "--reference=$base_reference" -- "$work/
 ranks=1
 sed -i "s/^alpha = .*/alpha = 1e6/; s#^folder = .*#folder = $work/wild#" -- "$config"
 start upcycle || fail "upcycle ended with $?"
-start train --train.lr=0.01 || fail "training ended with $?"
+start train --train.lr=0.1 || fail "training ended with $?"
 expect 1 2 export "$config" --export.dtype=bfloat16
 expect_output 'it is marked UNVERIFIED'
 out=$work/wild/export-step-00000004

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The reference's training trajectory through the trainer that the program uses; only batches and initial values come
 // from the files.
+#include <fstream>
+
 #include "nlohmann/json.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fixtures.hpp"
 #include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
 #include "train/trainer.hpp"
-
-#include <fstream>
 
 namespace caravan::tests {
 namespace {
@@ -147,8 +147,7 @@ void follow_trajectory(const std::string& run, int tp, int ep, const std::string
     const std::vector<data::TokenBatch> micro{
         batch_of_rows(ids, mask, labels, rows * model.context.grid.dp_rank(), rows)};
     const std::int64_t targets = labels.narrow(1, 1, labels.size(1) - 1).ne(-100).sum().item<std::int64_t>();
-    const train::StepReport report =
-        trainer.step(step, micro, {mask.sum().item<std::int64_t>(), targets});
+    const train::StepReport report = trainer.step(step, micro, {mask.sum().item<std::int64_t>(), targets});
     CAPTURE(run, tp, ep, step);
     CHECK(report.loss == Approx(line.at("loss").get<double>()).epsilon(relative_tolerance));
     CHECK(report.ce_loss == Approx(line.at("ce_loss").get<double>()).epsilon(relative_tolerance));

@@ -13,9 +13,9 @@
 namespace caravan::tests {
 namespace {
 
-// fp32 sums in another order differ by about 1e-7 relative; AdamW divides by the gradient's own size, so small gradients
-// move parameters by more: 2.3e-6 after 12 steps of up to 2e-3, which the gradient norm of the last steps shows as 4e-5
-// relative (measured at 4 and 8 ranks; the losses stay within 5e-6).
+// fp32 sums in another order differ by about 1e-7 relative; AdamW divides by the gradient's own size, so small
+// gradients move parameters by more: 2.3e-6 after 12 steps of up to 2e-3, which the gradient norm of the last steps
+// shows as 4e-5 relative (measured at 4 and 8 ranks; the losses stay within 5e-6).
 constexpr double loss_tolerance = 1e-5;
 constexpr double norm_tolerance = 2e-4;
 constexpr double parameter_tolerance = 5e-5;
@@ -39,7 +39,8 @@ class SyntheticData {
       data::Document document;
       const std::uint64_t length = 7 + core::philox(1, s)[0] % 30;
       for (std::uint64_t t = 0; t < length; ++t) {
-        document.tokens.push_back(static_cast<std::int32_t>(core::philox(2 + s, t)[0] % static_cast<std::uint64_t>(vocabulary)));
+        document.tokens.push_back(
+            static_cast<std::int32_t>(core::philox(2 + s, t)[0] % static_cast<std::uint64_t>(vocabulary)));
         document.labelled.push_back(t >= length / 2 ? 1 : 0);
       }
       writer.add(document);
@@ -74,8 +75,7 @@ Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, 
   options.steps = steps;
   options.warmup_steps = 3;
   options.balance_scope = balance_scope;
-  train::Trainer trainer(context, decoder, parameters, options, /*lora_dropout=*/0.1,
-                         train::make_schedule(options, 0));
+  train::Trainer trainer(context, decoder, parameters, options, /*lora_dropout=*/0.1, train::make_schedule(options, 0));
   data::Batches batches(file, {.seed = 5,
                                .shuffle = true,
                                .batch = batch,

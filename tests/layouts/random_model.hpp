@@ -73,8 +73,8 @@ class RandomTensors : public layout::TensorSource {
   std::vector<layout::ParameterSpec> specs_;
 };
 
-/// The same with routers that know two experts only: row 1 is the negative of row 0 and all others are zero, so that with
-/// topk = 1 every token goes to expert 0 or 1.
+/// The same with routers that know two experts only: row 1 is the negative of row 0 and all others are zero, so that
+/// with topk = 1 every token goes to expert 0 or 1.
 class OneSidedTensors final : public RandomTensors {
  public:
   using RandomTensors::RandomTensors;

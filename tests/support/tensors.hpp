@@ -37,8 +37,8 @@ inline data::TokenBatch batch_of_rows(const at::Tensor& ids, const at::Tensor& m
       batch.targets.push_back(labels.defined() && t + 1 < length ? labels[row][t + 1].item<std::int32_t>() : -100);
       batch.positions.push_back(static_cast<std::int32_t>(t));
       batch.sequence.push_back(static_cast<std::int32_t>(r));
-      batch.identity.push_back(core::token_identity(first_ordinal + static_cast<std::uint64_t>(row),
-                                                    static_cast<std::uint32_t>(t)));
+      batch.identity.push_back(
+          core::token_identity(first_ordinal + static_cast<std::uint64_t>(row), static_cast<std::uint32_t>(t)));
     }
     batch.document_starts.push_back(static_cast<std::int64_t>(batch.tokens.size()));
   }
