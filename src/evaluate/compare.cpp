@@ -154,7 +154,7 @@ LogitTolerance same_weights(const LogitDifference& difference, std::int64_t laye
 }
 
 LogitTolerance rounded_weights(const LogitDifference& difference) {
-  return {0.3 * difference.deviation, 0.03 * difference.deviation};
+  return {difference.deviation, 0.03 * difference.deviation};
 }
 
 bool within(const LogitDifference& difference, const LogitTolerance& tolerance) {

@@ -68,10 +68,11 @@ struct LogitTolerance {
 /// and they are relative to the logits. A wrong weight, position or expert shows at the size of the deviation.
 LogitTolerance same_weights(const LogitDifference& difference, std::int64_t layers);
 
-/// For weights, or a reference's whole computation, rounded to 16 bits: rms 0.03 and largest 0.3 of the deviation. bf16
-/// rounds a weight by 1.6e-3 of itself (rms); through the layers, and with some tokens of near ties going to other
-/// experts, that measures up to 0.009 of the deviation (rms) when activations are rounded too. The largest of some
-/// 10^8 differences of normal distribution is 6 times their rms; 10 leave room for tokens with another expert.
+/// For weights, or a reference's whole computation, rounded to 16 bits: rms 0.03 of the deviation, and none larger than
+/// the deviation. bf16 rounds a weight by 1.6e-3 of itself (rms). Through the layers that measured 0.003 of the
+/// deviation (rms; 4 layers, weights rounded) to 0.009 (2 layers, activations rounded too). The largest one tells
+/// little of rounding: a token at a router's near tie goes to another expert and moves alone, by 0.18 of the deviation
+/// in that measurement; but a row or tensor that is not the model's moves logits by more than they deviate.
 LogitTolerance rounded_weights(const LogitDifference& difference);
 
 /// Whether all is finite and within the tolerance.
