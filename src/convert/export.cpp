@@ -76,14 +76,16 @@ void write_companions(const ExportRequest& request) {
 
 }  // namespace
 
-family::ModelSpec exported_spec(family::ModelSpec spec, core::DType dtype) {
-  spec.lora.reset();
-  spec.dtype = dtype;
-  return spec;
+family::ModelSpec exported_spec(const family::ModelSpec& spec, core::DType dtype) {
+  family::ModelSpec exported = spec;
+  exported.lora.reset();
+  exported.dtype = dtype;
+  return exported;
 }
 
 std::string exported_config(const std::string& text, const family::ModelSpec& spec, core::DType dtype) {
-  json config = json::parse(family::crafted_config(text, exported_spec(spec, dtype)));
+  const family::ModelSpec exported = exported_spec(spec, dtype);
+  json config = json::parse(family::crafted_config(text, exported));
   if (config.contains("caravan")) {
     config["caravan"].erase("lora");
     if (config["caravan"].empty()) config.erase("caravan");

@@ -31,7 +31,7 @@ struct ExportReport {
 };
 
 /// The model that the folder describes: LoRA is in its weights.
-family::ModelSpec exported_spec(family::ModelSpec spec, core::DType dtype);
+family::ModelSpec exported_spec(const family::ModelSpec& spec, core::DType dtype);
 
 /// The text of config.json: the checkpoint's (`text`) with the exported element type, without caravan.lora, and with an
 /// auto_map that names the official Camelidae class.
