@@ -27,7 +27,7 @@ void at_every_layout(const std::filesystem::path& folder, const Work& work) {
   const family::ModelSpec spec = family::read_model_spec(folder.string());
   const family::HuggingFaceSource source(folder.string(), spec);
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 2)) {
-    if (!spec.pesc && ep > 1) continue;
+    if (!fits(spec, tp, ep)) continue;
     CAPTURE(folder.filename().string(), tp, ep);
     const ModelOnGrid model(spec, source, &source, tp, ep);
     work(model);

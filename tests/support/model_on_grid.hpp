@@ -46,6 +46,12 @@ struct ModelOnGrid : OnGrid {
   std::unique_ptr<model::Decoder> decoder;
 };
 
+/// Whether a model can be cut like this; fixtures of other sizes may not allow every layout.
+inline bool fits(const family::ModelSpec& spec, int tp, int ep) {
+  const bool cut = spec.heads % tp == 0 && spec.kv_heads % tp == 0 && spec.ffn % tp == 0 && spec.vocabulary % tp == 0;
+  return cut && (spec.pesc ? spec.pesc->experts % ep == 0 : ep == 1);
+}
+
 /// Layouts of this many ranks with TP and EP up to `most`.
 inline std::vector<std::pair<int, int>> layouts(int world, int most) {
   std::vector<std::pair<int, int>> found;
