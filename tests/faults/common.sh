@@ -5,6 +5,7 @@ set -euo pipefail
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test-XXXXXX")
 launcher=  # the process id of the start in the background, if any
+pids=()    # its ranks, once they have been seen
 name=$(basename -- "$0" .sh)
 read -r -a mpi_flags <<<"${CARAVAN_MPIEXEC_FLAGS-}"
 
@@ -111,7 +112,7 @@ start_in_background() {
     "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$ranks" "$binary" "$command" "$work/config.ini" "$@" \
       >"$work/output" 2>&1 </dev/null &
   fi
-  launcher=$!
+  launcher=$! pids=()
 }
 is_running() { kill -0 "$launcher" 2>/dev/null; }
 # Waits for $launcher to end; $status is how.
@@ -120,15 +121,34 @@ wait_for_end() {
   wait "$launcher" 2>/dev/null || status=$?
   launcher=
 }
-rank_pids() { if [ "$ranks" -eq 1 ]; then echo "$launcher"; else ranks_below "$launcher"; fi; }
+
+# A nap without a process of its own: nap SECONDS.
+exec {silence}<> <(:)
+nap() { read -rt "$1" -u "$silence" || true; }
+
+# The ranks of the start in the background run for a slice of time only, and stand still while this script looks at what
+# they did. So a test meets the moment it waits for on a machine of any speed.
+# run_for SECONDS: lets them run; afterwards they are stopped, and $pids are all of them. False when the program ended.
+run_for() {
+  go_on
+  nap "$1"
+  while [ ${#pids[@]} -ne "$ranks" ]; do
+    is_running || return 1
+    if [ "$ranks" -eq 1 ]; then pids=("$launcher"); else mapfile -t pids < <(ranks_below "$launcher"); fi
+  done
+  kill -STOP "${pids[@]}" 2>/dev/null || true
+  is_running
+}
+go_on() { [ ${#pids[@]} -eq 0 ] || kill -CONT "${pids[@]}" 2>/dev/null || true; }
 
 # copy_run FROM TO: names of run folders below $work.
 copy_run() { mkdir -p -- "$work/$2" && cp -R -- "$work/$1/." "$work/$2/"; }
 
 # The newest step in metrics.jsonl of run $1, and its newest committed checkpoint's; 0 when there is none.
 last_step() {
-  local step=
-  [ ! -e "$work/$1/metrics.jsonl" ] || step=$(tail -n 1 -- "$work/$1/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p')
+  local lines=() step=
+  [ ! -e "$work/$1/metrics.jsonl" ] || mapfile -t lines <"$work/$1/metrics.jsonl"
+  [ ${#lines[@]} -eq 0 ] || [[ ! ${lines[-1]} =~ \"step\":([0-9]+) ]] || step=${BASH_REMATCH[1]}
   echo "${step:-0}"
 }
 checkpoint_folder() { printf '%s/%s/checkpoints/step-%08d' "$work" "$1" "$2"; }
@@ -141,11 +161,10 @@ last_checkpoint() {
   echo "$newest"
 }
 
-# wait_for_step RUN STEP: until the start in the background has computed it.
+# wait_for_step RUN STEP: until the start in the background has computed it. It is stopped then: go_on lets it run.
 wait_for_step() {
   while [ "$(last_step "$1")" -lt "$2" ]; do
-    is_running || { wait_for_end; fail "training ended by itself with $status before step $2"; }
-    sleep 0.02
+    run_for 0.01 || { wait_for_end; fail "training ended by itself with $status before step $2"; }
   done
 }
 

@@ -25,10 +25,11 @@ kills=0
 recomputed=0
 # kill_now all|one: SIGKILL to all ranks, or to one of them; then what the next start must do is known.
 kill_now() {
-  local pids
-  mapfile -t pids < <(rank_pids)
-  [ "$1" = all ] || pids=("${pids[RANDOM % ${#pids[@]}]}")
-  [ ${#pids[@]} -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
+  [ ${#pids[@]} -gt 0 ] || run_for 0.01 || true
+  local victims=("${pids[@]}")
+  [ "$1" = all ] || victims=("${pids[RANDOM % ${#pids[@]}]}")
+  kill -KILL "${victims[@]}" 2>/dev/null || true
+  go_on  # those that are left
   wait_for_end
   [ "$status" -ne 0 ] || { say "it had finished before the kill"; return 0; }
   kills=$((kills + 1))
@@ -42,13 +43,13 @@ again=()
 # Before the first checkpoint, at any moment of a step.
 train killed
 wait_for_step killed $((1 + RANDOM % (every - 1)))
-sleep "0.0$((RANDOM % 10))"
+run_for "0.00$((RANDOM % 10))" || true
 kill_now all
 [ "$kills" -eq 1 ] || fail "the run of $steps steps ended before its first checkpoint"
 # At any moment of a start and of its first third, which the machine may pass faster than it did before.
 train killed
 slices=$((took / 3 * RANDOM / 32768 / 20))
-for ((slice = 0; slice < slices && $(last_step killed) <= every + 1; ++slice)); do sleep 0.02; done
+for ((slice = 0; slice <= slices && $(last_step killed) <= every + 1; ++slice)); do run_for 0.02 || break; done
 kill_now all
 # Between two checkpoints, one rank only: mpirun ends the others.
 train killed

@@ -26,12 +26,11 @@ refused() {
 }
 
 start_in_background train "--run.folder=$work/used"
-wait_for_step used 2
+wait_for_step used 2  # it stands still until the second has come
 holder="$launcher on $(uname -n), outside of Slurm"
-kill -STOP "$launcher"  # so that it is still there when the second has come
 refused 1 "$holder"
 refused 2 "$holder" --train.lr=1e-4
-kill -CONT "$launcher"
+go_on
 wait_for_end
 [ "$status" -eq 0 ] || fail "the first run ended with $status"
 expect_same_curve used calm

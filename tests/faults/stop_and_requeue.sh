@@ -12,16 +12,17 @@ start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?
 former=0
 # stop_with SIGNAL NUMBER TARGET: TARGET is all (ranks), last (rank's process) or launcher (mpirun, which passes it on).
 stop_with() {
-  local pids step
+  local targets step
   start_in_background train "--run.folder=$work/stopped"
   wait_for_step stopped $((former + 3))
   case $3 in
-    all) mapfile -t pids < <(rank_pids) ;;
-    last) mapfile -t pids < <(rank_pids | tail -n 1) ;;
-    launcher) pids=("$launcher") ;;
+    all) targets=("${pids[@]}") ;;
+    last) targets=("${pids[-1]}") ;;
+    launcher) targets=("$launcher") ;;
   esac
-  kill "-$1" "${pids[@]}" || fail "no process to signal"
-  [ "$4" = once ] || { sleep "0.0$((RANDOM % 10))"; kill "-$1" "${pids[@]}" 2>/dev/null || true; }
+  kill "-$1" "${targets[@]}" || fail "no process to signal"
+  go_on
+  [ "$4" = once ] || { nap "0.0$((RANDOM % 10))"; kill "-$1" "${targets[@]}" 2>/dev/null || true; }
   wait_for_end
   [ "$status" -eq 75 ] || fail "SIG$1 to $3: exit $status instead of 75"
   step=$(last_checkpoint stopped)

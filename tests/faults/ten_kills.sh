@@ -20,16 +20,7 @@ wait_for_end
 took=$((($(date +%s%N) - began) / 1000000))
 say "the undisturbed run took $took ms"
 
-# A checkpoint that is being written is a folder without a manifest. True when one was seen before the run ended.
-wait_for_save() {
-  local folder
-  while is_running; do
-    for folder in "$work/$1"/checkpoints/step-*; do
-      [ -e "$folder/manifest.json" ] || return 0
-    done
-  done
-  return 1
-}
+# Whether a checkpoint was being written: a folder without a manifest.
 saving() {
   local folder
   for folder in "$work/$1"/checkpoints/step-*; do
@@ -42,21 +33,20 @@ in_saves=0
 between=0
 # disturb NUMBER save|between|any: one run, killed once and started again.
 disturb() {
-  local run=killed-$1 slices slice where pids
+  local run=killed-$1 slices slice where
   copy_run origin "$run"
   train "$run"
   wait_for_step "$run" 1
-  mapfile -t pids < <(rank_pids)  # now: a save is over before all processes were looked through
   case $2 in
     save)
       wait_for_step "$run" $((1 + RANDOM % 30))
-      wait_for_save "$run" || fail "run $1 ended before it saved"
+      until saving "$run"; do run_for 0.001 || fail "run $1 ended before it saved"; done
       ;;
     between) wait_for_step "$run" $((5 * (RANDOM % 6) + 6)) ;;
     any)
       # Slices, so that a machine that became faster does not end the run before.
       slices=$((took * RANDOM / 32768 / 20))
-      for ((slice = 0; slice < slices && $(last_step "$run") < steps - 2; ++slice)); do sleep 0.02; done
+      for ((slice = 0; slice < slices && $(last_step "$run") < steps - 2; ++slice)); do run_for 0.02 || break; done
       ;;
   esac
   kill -KILL "${pids[@]}" 2>/dev/null || true
