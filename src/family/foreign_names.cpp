@@ -3,6 +3,8 @@
 
 #include <string_view>
 
+#include "core/error.hpp"
+
 namespace caravan::family {
 namespace {
 
@@ -26,7 +28,7 @@ std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& paramet
     layout::Rectangle place = layout::whole(parameter.shape);
     place.offset[0] = e;
     place.extent[0] = 1;
-    parts.push_back({before + "expert_" + std::to_string(e) + "." + after, one, place});
+    parts.push_back({core::concat(before, "expert_", e, ".", after), one, place});
   }
   return parts;
 }

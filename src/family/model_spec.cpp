@@ -21,7 +21,7 @@ const std::vector<std::string>& supported_types() {
 }
 
 std::string read_model_type(const ConfigFields& fields) {
-  const std::string type = fields.text("model_type");
+  std::string type = fields.text("model_type");
   const auto& types = supported_types();
   if (std::find(types.begin(), types.end(), type) == types.end()) {
     fields.refuse("model_type", " is not supported; supported are " + core::join(types));
