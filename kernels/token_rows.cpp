@@ -151,6 +151,7 @@ void combine_dropout_backward(Execution execution, const T* dout, const T* drows
       });
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): T is a type, which takes no parentheses
 #define CARAVAN_INSTANTIATE(T)                                                                                         \
   template void gather_rows(Execution, const T*, T*, std::int64_t, std::int64_t, const std::int32_t*, std::int64_t);   \
   template void gather_dropout(Execution, const T*, T*, std::int64_t, std::int64_t, const std::int32_t*,               \
@@ -160,6 +161,7 @@ void combine_dropout_backward(Execution execution, const T* dout, const T* drows
   template void combine_dropout_backward(Execution, const T*, const T*, T*, std::int64_t, std::int64_t, std::int64_t,  \
                                          const std::int32_t*, const std::int32_t*, const std::uint64_t*,               \
                                          const std::uint64_t*, double)
+// NOLINTEND(bugprone-macro-parentheses)
 CARAVAN_INSTANTIATE(float);
 CARAVAN_INSTANTIATE(Bf16);
 #undef CARAVAN_INSTANTIATE

@@ -21,6 +21,7 @@ class [[nodiscard]] Pending {
   Pending() = default;
   explicit Pending(std::function<void()> finish) : finish_(std::move(finish)) {}
   Pending(Pending&& other) noexcept : finish_(std::move(other.finish_)) { other.finish_ = nullptr; }
+  // NOLINTNEXTLINE(performance-noexcept-move-constructor): it waits for the collective it replaces, which may throw
   Pending& operator=(Pending&& other);
   Pending(const Pending&) = delete;
   Pending& operator=(const Pending&) = delete;

@@ -88,8 +88,7 @@ at::Tensor ExpertMixture::forward(const at::Tensor& x, const at::Tensor& y, cons
     at::Tensor out = outputs.narrow(0, first, rows);
     at::mm_out(out, activated.narrow(0, first, rows), up_.value[e].t());
   });
-  const at::Tensor out =
-      parallel::combine(ffn_output, exchange.collect("collect expert outputs", outputs), permutation);
+  at::Tensor out = parallel::combine(ffn_output, exchange.collect("collect expert outputs", outputs), permutation);
   if (parallel::wants_gradient({x, y})) {
     auto saved = std::make_shared<Saved>(
         Saved{x.detach(), logit, row, routing, permutation, mask, exchange, inputs, inner, weights, pass.routing});
