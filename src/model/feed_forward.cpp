@@ -13,7 +13,7 @@ std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) +
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   const at::Tensor g = gate.detach();
   const at::Tensor u = up.detach();
-  const at::Tensor out = parallel::swiglu(g, u);
+  at::Tensor out = parallel::swiglu(g, u);
   parallel::connect("swiglu", {gate, up}, {out}, [g, u](const std::vector<at::Tensor>& gradients) {
     auto [dgate, dup] = parallel::swiglu_backward(gradients[0], g, u);
     return std::vector<at::Tensor>{dgate, dup};

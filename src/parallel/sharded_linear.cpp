@@ -107,7 +107,7 @@ at::Tensor RowLinear::forward(const at::Tensor& z, const TokenAxis& axis, Dropou
     u = at::mm(dropout(input, axis.identity, mask), parts_.a->value.t());
     partial.addmm_(u, parts_.b->value.t(), 1.0, scale_);
   }
-  const at::Tensor y = reduce_scatter_rows(tp, "reduce output of row linear", partial);
+  at::Tensor y = reduce_scatter_rows(tp, "reduce output of row linear", partial);
   connect("row linear", {z}, {y},
           [this, input, u, mask, identity = axis.identity](const std::vector<at::Tensor>& gradients) {
             Workspace unpacked;
