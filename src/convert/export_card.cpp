@@ -15,8 +15,8 @@ using nlohmann::json;
 // "- name: value", when the run's configuration has it. Of a path only the file's name, since folders are private.
 std::string setting_line(const json& settings, const char* section, const char* key, bool path = false) {
   const json value = settings.value(section, json::object()).value(key, json());
-  if (value.is_null() || value == "" || value == 0) return "";
   const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.is_null() || text.empty() || value == 0) return "";
   return concat("- ", section, ".", key, ": ", path ? std::filesystem::path(text).filename().string() : text, "\n");
 }
 
