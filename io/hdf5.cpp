@@ -138,10 +138,10 @@ Hdf5Dataset::Hdf5Dataset(std::filesystem::path path, std::string name, std::int6
     : path_(std::move(path)), name_(std::move(name)), id_(id), shape_(std::move(shape)), dtype_(dtype) {}
 
 Hdf5Dataset::Hdf5Dataset(Hdf5Dataset&& other) noexcept
-    : path_(other.path_),
-      name_(other.name_),
+    : path_(std::move(other.path_)),
+      name_(std::move(other.name_)),
       id_(std::exchange(other.id_, -1)),
-      shape_(other.shape_),
+      shape_(std::move(other.shape_)),
       dtype_(other.dtype_) {}
 
 Hdf5Dataset::~Hdf5Dataset() {
@@ -192,7 +192,8 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
   return {path, checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), action)};
 }
 
-Hdf5File::Hdf5File(Hdf5File&& other) noexcept : path_(other.path_), id_(std::exchange(other.id_, -1)) {}
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept
+    : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
 
 Hdf5File::~Hdf5File() {
   if (id_ < 0) return;

@@ -49,6 +49,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Safe
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return core::size_of(a.dtype) > core::size_of(b.dtype); });
   std::vector<SafetensorsTensor> header;
+  header.reserve(order.size());
   for (const SafetensorsEntry& tensor : order) header.push_back({tensor.name, tensor.shape, tensor.dtype});
   SafetensorsWriter file(path, header, metadata);
   for (std::size_t i = 0; i < order.size(); ++i) file.write(order[i].data, header[i].bytes());

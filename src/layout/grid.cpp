@@ -9,6 +9,7 @@ namespace {
 
 std::vector<int> arithmetic(int first, int step, int count) {
   std::vector<int> members;
+  members.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) members.push_back(first + i * step);
   return members;
 }
