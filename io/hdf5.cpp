@@ -192,8 +192,7 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
   return {path, checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), action)};
 }
 
-Hdf5File::Hdf5File(Hdf5File&& other) noexcept
-    : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
 
 Hdf5File::~Hdf5File() {
   if (id_ < 0) return;
