@@ -6,6 +6,7 @@
 
 namespace caravan::comm {
 
+// NOLINTNEXTLINE(performance-noexcept-move-constructor): it may throw, as wait() does
 Pending& Pending::operator=(Pending&& other) {
   wait();
   finish_ = std::exchange(other.finish_, nullptr);
