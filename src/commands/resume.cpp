@@ -47,7 +47,7 @@ train::Progress load(const Start& start, Model& model, train::Trainer& trainer) 
 
 /// The newest checkpoint of this run itself, beyond step 0.
 std::optional<std::filesystem::path> own_newest(const Session& session) {
-  const auto newest = checkpoint::newest_good(session.checkpoints());
+  auto newest = checkpoint::newest_good(session.checkpoints());
   if (!newest || *newest == checkpoint::step_folder(session.checkpoints(), 0)) return std::nullopt;
   return newest;
 }
@@ -56,7 +56,7 @@ std::optional<std::filesystem::path> own_newest(const Session& session) {
 
 std::filesystem::path first_checkpoint(const Session& session) {
   const std::string& resume = session.config.checkpoint.resume;
-  const std::filesystem::path step_0 = step_0_folder(session);
+  std::filesystem::path step_0 = step_0_folder(session);
   if (resume == "never") {
     for (const std::int64_t step : checkpoint::committed_steps(session.checkpoints())) {
       if (step == 0) continue;
