@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Flags and launchers that every target of Caravan shares.
 add_library(caravan_flags INTERFACE)
-target_compile_options(caravan_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion)
+# nvcc hands an option to its host compiler only behind -Xcompiler.
+function(caravan_host_options)
+  foreach(option IN LISTS ARGN)
+    target_compile_options(caravan_flags INTERFACE
+      $<IF:$<COMPILE_LANGUAGE:CUDA>,-Xcompiler=${option},${option}>)
+  endforeach()
+endfunction()
+caravan_host_options(-Wall)
+# In the code that nvcc generates these warn of what nobody wrote.
+target_compile_options(caravan_flags INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-Wextra;-Wshadow;-Wconversion>")
 # Kernels are plain loops over arrays that never overlap in part; errno of math calls is never read.
-target_compile_options(caravan_flags INTERFACE -fno-math-errno)
+caravan_host_options(-fno-math-errno)
 # The same bits at every optimisation decision: no fused multiply-add beyond what the source says.
-target_compile_options(caravan_flags INTERFACE -ffp-contract=off)
+caravan_host_options(-ffp-contract=off)
+target_compile_options(caravan_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
 if(CARAVAN_NATIVE)
-  target_compile_options(caravan_flags INTERFACE -march=native)
+  caravan_host_options(-march=native)
   # A compiler cache sees only the word "native": name the processor too, lest objects travel to another one.
   execute_process(COMMAND ${CMAKE_CXX_COMPILER} -march=native -x c++ -E -v - INPUT_FILE /dev/null
                   OUTPUT_QUIET ERROR_VARIABLE CARAVAN_NATIVE_OPTIONS)
@@ -16,10 +26,11 @@ if(CARAVAN_NATIVE)
   target_compile_definitions(caravan_flags INTERFACE CARAVAN_NATIVE_PROCESSOR=0x${CARAVAN_NATIVE_KEY})
 endif()
 if(CARAVAN_WERROR)
-  target_compile_options(caravan_flags INTERFACE -Werror)
+  caravan_host_options(-Werror)
 endif()
 if(CARAVAN_SANITIZE)
-  target_compile_options(caravan_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
+  target_compile_options(caravan_flags INTERFACE
+    "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-fsanitize=address,undefined;-fno-omit-frame-pointer>")
   target_link_options(caravan_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
