@@ -15,7 +15,7 @@ void read_finite(const layout::TensorSource& source, const layout::ParameterSpec
                  const layout::Rectangle& rows, void* out);
 
 /// Tells two bases apart without reading them whole: a hash of the name, shape, element type and first and last row (at
-/// most 64 values of each) of every frozen tensor.
+/// most 64 values of each) of every parameter that the base has.
 std::uint64_t base_fingerprint(const layout::TensorSource& source,
                                const std::vector<layout::ParameterSpec>& parameters);
 

@@ -6,6 +6,7 @@
 
 #include "comm/agreement.hpp"
 #include "convert/byte_progress.hpp"
+#include "family/families.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::convert {
@@ -43,8 +44,7 @@ void write_shard(const ExportRequest& request, const Shard& shard, const fs::pat
   for (const ExportTensor& tensor : shard.tensors) header.push_back(tensor.target);
   // transformers refuses a file that does not say which library's layout it has.
   io::SafetensorsWriter file(path, header, {{"format", "pt"}});
-  const double scale =
-      request.spec.lora ? request.spec.lora->alpha / static_cast<double>(request.spec.lora->rank) : 0.0;
+  const double scale = request.spec.lora ? request.spec.lora->scale() : 0.0;
   for (const ExportTensor& tensor : shard.tensors) {
     make_tensor(request.source, tensor, scale, [&](const void* data, std::size_t bytes) {
       file.write(data, bytes);
@@ -92,9 +92,11 @@ std::string exported_config(const std::string& text, const family::ModelSpec& sp
   }
   config.erase("dtype");  // transformers 5's name of torch_dtype
   config["torch_dtype"] = core::name_of(dtype);
-  config["architectures"] = {"LlamaForCausalLM"};
-  config["auto_map"] = {{"AutoConfig", "configuration_camelidae.CamelidaeConfig"},
-                        {"AutoModelForCausalLM", "modeling_camelidae.LlamaForCausalLM"}};
+  const family::Family& family = family::family_of(spec.model_type);
+  config["architectures"] = {family.architecture};
+  if (!family.auto_config.empty()) {
+    config["auto_map"] = {{"AutoConfig", family.auto_config}, {"AutoModelForCausalLM", family.auto_model}};
+  }
   return config.dump(2) + "\n";
 }
 

@@ -34,7 +34,7 @@ struct ExportReport {
 family::ModelSpec exported_spec(const family::ModelSpec& spec, core::DType dtype);
 
 /// The text of config.json: the checkpoint's (`text`) with the exported element type, without caravan.lora, and with an
-/// auto_map that names the official Camelidae class.
+/// auto_map that names the family's official class, where one is published.
 std::string exported_config(const std::string& text, const family::ModelSpec& spec, core::DType dtype);
 
 /// Collective. Writes config.json, model.safetensors or shards with model.safetensors.index.json, and the tokenizer's

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "family/families.hpp"
 
 namespace caravan::convert {
 namespace {
@@ -39,12 +40,13 @@ std::string lora_text(const family::ModelSpec& spec) {
   if (!spec.lora) return "";
   return concat("LoRA of rank ", spec.lora->rank, " and alpha ", spec.lora->alpha, " on ",
                 core::join(spec.lora->targets), " was trained with it and is merged into the weights: W + ",
-                spec.lora->alpha, "/", spec.lora->rank, " · B · A in float32, rounded once.\n");
+                spec.lora->scale(), " · B · A in float32, rounded once.\n");
 }
 
 std::string rope_text(const family::ModelSpec& spec) {
-  std::string text = concat("config.json has rope_theta = ", spec.rope_theta, ", and the model was trained with that.");
-  if (spec.rope_theta != 10000) {
+  std::string text =
+      concat("config.json has rope_theta = ", spec.rotary.theta, ", and the model was trained with that.");
+  if (spec.rotary.theta != 10000 && family::family_of(spec.model_type).crafted == "camelidae") {
     text +=
         " **The official Camelidae class ignores the field and always computes with 10000**, which gives other "
         "results than this model was trained for. Caravan honours the field (model.rope_theta overrides it).";

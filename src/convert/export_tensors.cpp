@@ -97,8 +97,8 @@ std::vector<ExportTensor> export_tensors(const family::ModelSpec& spec, core::DT
   std::vector<ExportTensor> tensors;
   for (const layout::ParameterSpec& parameter : parameters) {
     const std::string linear = parameter.name.substr(0, parameter.name.rfind('.'));
-    const bool merged = names.contains(linear + ".lora_A.weight");
-    for (const family::ForeignPart& part : family::hugging_face_parts(parameter)) {
+    const bool merged = parameter.name.ends_with(".weight") && names.contains(linear + ".lora_A.weight");
+    for (const family::ForeignPart& part : family::hugging_face_parts(spec, parameter)) {
       tensors.push_back({{part.name, part.shape, dtype},
                          parameter.name,
                          part.place,

@@ -64,7 +64,7 @@ std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& 
     const ParameterSpec& parameter = parameters[i];
     const auto fill = [&parameter, &source, seed, &progress](std::int64_t begin, std::int64_t end, void* out) {
       const layout::Rectangle rows = layout::rows_of(layout::whole(parameter.shape), {begin, end});
-      if (parameter.trainable) {
+      if (parameter.trainable && !source.contains(parameter.name)) {
         family::fill_initial(parameter, seed, rows, static_cast<float*>(out));
       } else {
         read_finite(source, parameter, rows, out);
@@ -140,13 +140,12 @@ void warn_of_conversion(const HuggingFaceSource& source, const std::vector<Param
 
 UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) {
   const Clock::time_point start = Clock::now();
-  family::ModelSpec dense = request.spec;
-  dense.pesc.reset();
-  dense.lora.reset();
+  family::ModelSpec base;
   std::optional<HuggingFaceSource> opened;
   std::string config;
   comm::on_all_ranks(world, [&] {
-    opened.emplace(request.base, dense);
+    base = family::read_model_spec(request.base, request.spec.rotary.theta);
+    opened.emplace(request.base, base);
     config = family::crafted_config(io::read_file(fs::path(request.base) / "config.json"), request.spec);
   });
   const HuggingFaceSource& source = *opened;

@@ -11,7 +11,7 @@
 namespace caravan::convert {
 
 struct UpcycleRequest {
-  std::string base;              // Hugging Face folder of the dense model
+  std::string base;              // Hugging Face folder
   family::ModelSpec spec;        // crafted: the base's with adapters and LoRA, see family::crafted
   std::filesystem::path folder;  // checkpoint to write, …/step-00000000
   std::uint64_t seed = 0;        // of the initial values
@@ -27,7 +27,8 @@ struct UpcycleReport {
 };
 
 /// Collective. Writes the checkpoint of step 0: the base's tensors in the specification's dtype, the trainables'
-/// initial values (Up and LoRA B zero, so that it computes exactly what the base does), and beside the tensors
+/// initial values (Up and LoRA B zero, so that it computes exactly what the base does; the adapters of a base that has
+/// them are kept), and beside the tensors
 /// config.json of the crafted model and the base's tokenizer files. The ranks share the tensors; each holds one block
 /// of rows at a time. The result does not depend on the number of ranks.
 /// Throws on all ranks (exit 2) when a tensor of the base is missing, not expected, of another shape or not finite, or

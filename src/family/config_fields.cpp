@@ -70,6 +70,12 @@ double ConfigFields::positive_or(const char* key, double otherwise) const {
   return has(key) ? positive(key) : otherwise;
 }
 
+bool ConfigFields::flag_or(const char* key, bool otherwise) const {
+  if (!has(key)) return otherwise;
+  if (!at(key).is_boolean()) refuse(key, " is not true or false");
+  return at(key).get<bool>();
+}
+
 ConfigFields ConfigFields::inside(const char* key) const {
   if (!at(key).is_object()) refuse(key, " is not a JSON object");
   return {file_, at(key), prefix_ + key + "."};

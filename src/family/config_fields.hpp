@@ -27,6 +27,7 @@ class ConfigFields {
   /// A finite number above 0.
   double positive(const char* key) const;
   double positive_or(const char* key, double otherwise) const;
+  bool flag_or(const char* key, bool otherwise) const;
   /// The object under a key.
   ConfigFields inside(const char* key) const;
   const nlohmann::json& json() const { return object_; }

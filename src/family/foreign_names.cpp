@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "core/error.hpp"
+#include "family/families.hpp"
 
 namespace caravan::family {
 namespace {
@@ -16,11 +17,12 @@ bool is_lora(const std::string& name) {
 
 }  // namespace
 
-std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& parameter) {
+std::vector<ForeignPart> hugging_face_parts(const ModelSpec& spec, const layout::ParameterSpec& parameter) {
   if (is_lora(parameter.name)) return {};
   const std::size_t mark = parameter.name.find(experts_mark);
   if (mark == std::string::npos) return {{parameter.name, parameter.shape, layout::whole(parameter.shape)}};
-  const std::string before = parameter.name.substr(0, mark + experts_mark.size());
+  const std::string before =
+      parameter.name.substr(0, mark + experts_mark.size()) + family_of(spec.model_type).expert_prefix;
   const std::string after = parameter.name.substr(mark + experts_mark.size());
   const layout::Shape one(parameter.shape.begin() + 1, parameter.shape.end());
   std::vector<ForeignPart> parts;
@@ -28,7 +30,7 @@ std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& paramet
     layout::Rectangle place = layout::whole(parameter.shape);
     place.offset[0] = e;
     place.extent[0] = 1;
-    parts.push_back({core::concat(before, "expert_", e, ".", after), one, place});
+    parts.push_back({core::concat(before, e, ".", after), one, place});
   }
   return parts;
 }

@@ -17,8 +17,8 @@ struct ForeignPart {
 };
 
 /// The foreign tensors that make up one of ours. A layer's experts are one tensor here and
-/// "…experts.expert_{e}.adapter_down.weight" [D, H] there (the official Camelidae class); everything else has one name.
-/// Empty for LoRA factors: a model folder holds none.
-std::vector<ForeignPart> hugging_face_parts(const layout::ParameterSpec& parameter);
+/// "…experts.expert_{e}.adapter_down.weight" [D, H] there (the official Camelidae class; Sparsetral's names lack
+/// "expert_"); everything else has one name. Empty for LoRA factors: a model folder holds none.
+std::vector<ForeignPart> hugging_face_parts(const ModelSpec& spec, const layout::ParameterSpec& parameter);
 
 }  // namespace caravan::family

@@ -43,7 +43,7 @@ HuggingFaceSource::HuggingFaceSource(const std::string& folder, const ModelSpec&
   std::vector<std::string> complaints;
   std::set<std::string> expected;
   for (const layout::ParameterSpec& parameter : parameter_specs(spec)) {
-    std::vector<ForeignPart> parts = hugging_face_parts(parameter);
+    std::vector<ForeignPart> parts = hugging_face_parts(spec, parameter);
     if (parts.empty()) continue;
     for (const ForeignPart& part : parts) {
       expected.insert(part.name);

@@ -11,49 +11,51 @@
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/config_fields.hpp"
+#include "family/families.hpp"
 
 namespace caravan::family {
 namespace {
 
-const std::vector<std::string>& supported_types() {
-  static const std::vector<std::string> types{"llama", "camelidae"};
-  return types;
+const Family& read_family(const ConfigFields& fields) {
+  const Family* family = find_family(fields.text("model_type"));
+  if (!family) fields.refuse("model_type", " is not supported; supported are " + supported_model_types());
+  return *family;
 }
 
-std::string read_model_type(const ConfigFields& fields) {
-  std::string type = fields.text("model_type");
-  const auto& types = supported_types();
-  if (std::find(types.begin(), types.end(), type) == types.end()) {
-    fields.refuse("model_type", " is not supported; supported are " + core::join(types));
-  }
-  return type;
-}
-
-// Fields of transformers' Llama configuration that change the numbers and have one implemented value.
+// Fields that change the numbers and have one implemented value.
 void refuse_unimplemented(const ConfigFields& fields) {
   fields.only("hidden_act", "silu");
-  fields.only("attention_bias", false);
-  fields.only("mlp_bias", false);
-  fields.only("tie_word_embeddings", false);
-  fields.only("rope_scaling", nullptr);
-  fields.only("sliding_window", nullptr);
   fields.only("partial_rotary_factor", 1.0);
   fields.only("attention_dropout", 0.0);
   fields.only("quantization_config", nullptr);
   fields.only("is_causal", true);
-  if (fields.has("layer_types")) {
-    for (const auto& type : fields.json().at("layer_types")) {
-      if (type != "full_attention") fields.refuse("layer_types", " is not implemented; only \"full_attention\" is");
-    }
-  }
+  fields.only("use_sliding_window", false);  // Qwen2: windows in some layers
 }
 
-double read_rope_theta(const ConfigFields& fields) {
-  if (!fields.has("rope_parameters")) return fields.positive_or("rope_theta", 10000);
-  const ConfigFields rope = fields.inside("rope_parameters");  // transformers 5
-  rope.only("rope_type", "default");
-  rope.only("partial_rotary_factor", 1.0);
-  return rope.positive("rope_theta");
+// Which fields a base knows, as in transformers: a field of another family's must be absent or say what is so anyway.
+void read_base(const ConfigFields& fields, const Family& family, ModelSpec& spec) {
+  const bool llama = family.dense == "llama", qwen2 = family.dense == "qwen2", mistral = family.dense == "mistral";
+  if (llama) {
+    spec.biases.qkv = spec.biases.attention_out = fields.flag_or("attention_bias", false);
+    spec.biases.feed_forward = fields.flag_or("mlp_bias", false);
+  } else {
+    spec.biases.qkv = qwen2;
+    fields.only("attention_bias", qwen2);
+    fields.only("mlp_bias", false);
+    fields.only("rope_scaling", nullptr);
+  }
+  if (mistral) {
+    spec.window = fields.whole_or("sliding_window", 1, 0);
+  } else if (!qwen2) {  // Qwen2's is off unless use_sliding_window is true
+    fields.only("sliding_window", nullptr);
+  }
+  if (fields.has("layer_types")) {
+    const char* type = spec.window > 0 ? "sliding_attention" : "full_attention";
+    for (const auto& layer : fields.json().at("layer_types")) {
+      if (layer != type) fields.refuse("layer_types", core::concat(" is not implemented; only \"", type, "\" is"));
+    }
+  }
+  spec.tied_embeddings = fields.flag_or("tie_word_embeddings", false);
 }
 
 core::DType read_dtype(const ConfigFields& fields) {
@@ -78,40 +80,6 @@ std::optional<Pesc> read_pesc(const ConfigFields& fields) {
   return pesc;
 }
 
-// The targets in the order of the forward pass, so that equal sets are equal.
-std::vector<std::string> checked_targets(const std::vector<std::string>& targets, const std::string& where) {
-  constexpr std::array<std::string_view, 7> linears{"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                    "gate_proj", "up_proj", "down_proj"};
-  if (targets.empty()) core::bad_input(where, " names no linear; name some, or set lora.rank = 0");
-  std::set<std::string> seen;
-  for (const std::string& target : targets) {
-    if (std::find(linears.begin(), linears.end(), target) == linears.end()) {
-      core::bad_input(where, ": ", target, " is no linear; use ", core::join({linears.begin(), linears.end()}));
-    }
-    if (!seen.insert(target).second) core::bad_input(where, " names ", target, " twice");
-  }
-  std::vector<std::string> ordered;
-  for (const std::string_view linear : linears) {
-    if (seen.contains(std::string(linear))) ordered.emplace_back(linear);
-  }
-  return ordered;
-}
-
-std::optional<Lora> read_lora(const ConfigFields& fields) {
-  if (!fields.has("caravan") || !fields.inside("caravan").has("lora")) return std::nullopt;
-  const ConfigFields inner = fields.inside("caravan").inside("lora");
-  Lora lora;
-  lora.rank = inner.whole("rank", 1);
-  lora.alpha = inner.positive("alpha");
-  if (!inner.has("targets") || !inner.json().at("targets").is_array()) inner.refuse("targets", " is not a list");
-  for (const auto& target : inner.json().at("targets")) {
-    if (!target.is_string()) inner.refuse("targets", " is not a list of names");
-    lora.targets.push_back(target.get<std::string>());
-  }
-  lora.targets = checked_targets(lora.targets, fields.file() + ": caravan.lora.targets");
-  return lora;
-}
-
 void warn_of_camelidae_rope(const ConfigFields& fields, double file_theta, double theta) {
   const auto& json = fields.json();
   if (!json.contains("auto_map") || theta == 10000) return;
@@ -124,20 +92,20 @@ void warn_of_camelidae_rope(const ConfigFields& fields, double file_theta, doubl
 
 }  // namespace
 
-bool Lora::has(const std::string& linear) const {
-  return std::find(targets.begin(), targets.end(), linear) != targets.end();
-}
-
 ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
   const ConfigFields fields = ConfigFields::from_file(folder + "/config.json");
   ModelSpec spec;
-  spec.model_type = read_model_type(fields);
+  const Family& family = read_family(fields);
+  spec.model_type = fields.text("model_type");
   refuse_unimplemented(fields);
+  read_base(fields, family, spec);
   spec.hidden = fields.whole("hidden_size", 1);
   spec.ffn = fields.whole("intermediate_size", 1);
   spec.layers = fields.whole("num_hidden_layers", 1, 65536);
   spec.heads = fields.whole("num_attention_heads", 1);
-  spec.kv_heads = fields.whole_or("num_key_value_heads", 1, spec.heads);
+  // Only Llama's default is its number of heads.
+  spec.kv_heads = family.dense == "llama" ? fields.whole_or("num_key_value_heads", 1, spec.heads)
+                                          : fields.whole("num_key_value_heads", 1);
   if (spec.heads % spec.kv_heads != 0) {
     fields.refuse("num_key_value_heads", core::concat(" does not divide num_attention_heads = ", spec.heads));
   }
@@ -151,8 +119,9 @@ ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
                     " is odd; rotary embedding turns pairs of elements");
   }
   spec.vocabulary = fields.whole("vocab_size", 1);
-  const double file_theta = read_rope_theta(fields);
-  spec.rope_theta = rope_theta > 0 ? rope_theta : file_theta;
+  spec.rotary = read_rotary(fields);
+  const double file_theta = spec.rotary.theta;
+  if (rope_theta > 0) spec.rotary.theta = rope_theta;
   spec.norm_eps = fields.positive("rms_norm_eps");
   spec.max_positions = fields.whole("max_position_embeddings", 1);
   spec.bos = fields.whole("bos_token_id", 0);
@@ -164,31 +133,23 @@ ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
   }
   spec.dtype = read_dtype(fields);
   spec.pesc = read_pesc(fields);
-  if (spec.model_type == "camelidae" && !spec.pesc) {
+  if (spec.model_type == family.crafted && !spec.pesc) {
     fields.refuse("model_type", " needs the fields num_experts, topk, adapter_dim and moe_scaling");
   }
   spec.lora = read_lora(fields);
-  warn_of_camelidae_rope(fields, file_theta, spec.rope_theta);
+  warn_of_camelidae_rope(fields, file_theta, spec.rotary.theta);
   return spec;
 }
 
-ModelSpec crafted(ModelSpec dense, const Pesc& pesc, const std::optional<Lora>& lora) {
-  if (dense.pesc) {
-    core::bad_input("the base model has adapters already (", dense.pesc->experts, " experts of dimension ",
-                    dense.pesc->adapter_dim, "); upcycle starts from a dense model");
-  }
+ModelSpec crafted(ModelSpec base, const Pesc& pesc, const std::optional<Lora>& lora) {
+  base.lora = lora;
+  if (base.pesc) return base;
   if (pesc.topk > pesc.experts) {
     core::bad_input("upcycle.topk = ", pesc.topk, " exceeds upcycle.experts = ", pesc.experts);
   }
-  dense.model_type = "camelidae";
-  dense.pesc = pesc;
-  dense.lora = lora;
-  return dense;
-}
-
-std::optional<Lora> lora_of(const LoraOptions& options) {
-  if (options.rank == 0) return std::nullopt;
-  return Lora{options.rank, options.alpha, checked_targets(options.targets, "lora.targets")};
+  base.model_type = family_of(base.model_type).crafted;
+  base.pesc = pesc;
+  return base;
 }
 
 std::string crafted_config(const std::string& base_config, const ModelSpec& spec) {
@@ -200,13 +161,11 @@ std::string crafted_config(const std::string& base_config, const ModelSpec& spec
   json["adapter_dim"] = spec.pesc->adapter_dim;
   json["moe_scaling"] = spec.pesc->scaling;
   if (json.contains("rope_parameters")) {
-    json["rope_parameters"]["rope_theta"] = spec.rope_theta;
+    json["rope_parameters"]["rope_theta"] = spec.rotary.theta;
   } else {
-    json["rope_theta"] = spec.rope_theta;
+    json["rope_theta"] = spec.rotary.theta;
   }
-  if (spec.lora) {
-    json["caravan"]["lora"] = {{"rank", spec.lora->rank}, {"alpha", spec.lora->alpha}, {"targets", spec.lora->targets}};
-  }
+  if (spec.lora) json["caravan"]["lora"] = lora_json(*spec.lora);
   return json.dump(2) + "\n";
 }
 

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "core/dtype.hpp"
-#include "family/options.hpp"
+#include "family/lora.hpp"
+#include "family/rotary.hpp"
 
 namespace caravan::family {
 
@@ -21,18 +21,17 @@ struct Pesc {
   bool operator==(const Pesc&) const = default;
 };
 
-/// Low-rank updates: W x + (alpha / rank) · B (A x).
-struct Lora {
-  std::int64_t rank = 0;
-  double alpha = 0;
-  std::vector<std::string> targets;  // of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, in this order
-  bool has(const std::string& linear) const;
-  bool operator==(const Lora&) const = default;
+/// Which linears add a bias.
+struct Biases {
+  bool qkv = false;            // q_proj, k_proj, v_proj: attention_bias; always in Qwen2
+  bool attention_out = false;  // o_proj: attention_bias of Llama
+  bool feed_forward = false;   // gate_proj, up_proj, down_proj: mlp_bias
+  bool operator==(const Biases&) const = default;
 };
 
 /// Everything that decides a model's numbers, apart from its weights. Field names in config.json are in the comments.
 struct ModelSpec {
-  std::string model_type;                // "llama" or "camelidae"
+  std::string model_type;                // of a family, see families.hpp
   std::int64_t hidden = 0;               // hidden_size
   std::int64_t ffn = 0;                  // intermediate_size
   std::int64_t layers = 0;               // num_hidden_layers
@@ -40,9 +39,12 @@ struct ModelSpec {
   std::int64_t kv_heads = 0;             // num_key_value_heads; absent: heads
   std::int64_t head_dim = 0;             // head_dim; absent: hidden / heads
   std::int64_t vocabulary = 0;           // vocab_size
-  double rope_theta = 10000;             // rope_theta; absent: 10000, as in transformers
+  Rotary rotary{};                       // rope_theta (absent: 10000, as in transformers), rope_scaling
   double norm_eps = 0;                   // rms_norm_eps
   std::int64_t max_positions = 0;        // max_position_embeddings
+  std::int64_t window = 0;               // sliding_window: keys that a token sees, itself among them; 0: all
+  Biases biases{};                       // attention_bias, mlp_bias
+  bool tied_embeddings = false;          // tie_word_embeddings: the head is the embedding
   std::int64_t bos = 0;                  // bos_token_id
   std::int64_t eos = 0;                  // eos_token_id
   core::DType dtype = core::DType::f32;  // torch_dtype (dtype in newer files): of the frozen tensors
@@ -56,15 +58,12 @@ struct ModelSpec {
 /// implemented. Warns when the file's auto_map names the Camelidae class, which ignores rope_theta, with another base.
 ModelSpec read_model_spec(const std::string& folder, double rope_theta = 0);
 
-/// The dense model with adapters and low-rank updates added. Throws (exit 2) when it has adapters already or topk
-/// exceeds the number of experts.
-ModelSpec crafted(ModelSpec dense, const Pesc& pesc, const std::optional<Lora>& lora);
+/// The base with adapters and low-rank updates added. A base that has adapters keeps its own, and `pesc` is left aside.
+/// Throws (exit 2) when topk exceeds the number of experts.
+ModelSpec crafted(ModelSpec base, const Pesc& pesc, const std::optional<Lora>& lora);
 
-/// What options say about LoRA: nothing when the rank is 0. Throws (exit 2) when a target is named twice or none is.
-std::optional<Lora> lora_of(const LoraOptions& options);
-
-/// The text of config.json for a crafted model: `base_config` (the dense model's text) with num_experts, topk,
-/// adapter_dim, moe_scaling, rope_theta, model_type "camelidae" and caravan.lora set. read_model_spec reads it back.
+/// The text of config.json for a crafted model: `base_config` (the base's text) with model_type, num_experts, topk,
+/// adapter_dim, moe_scaling, rope_theta and caravan.lora set. read_model_spec reads it back.
 std::string crafted_config(const std::string& base_config, const ModelSpec& spec);
 
 }  // namespace caravan::family

@@ -26,9 +26,11 @@ class Builder {
     parameters_.push_back({name, std::move(shape), core::DType::f32, split, true, init});
   }
 
-  // [out, in], outputs (column) or inputs (row) split over tp, with its LoRA factors.
-  void linear(const std::string& parent, const std::string& name, std::int64_t in, std::int64_t out, bool column) {
+  // [out, in], outputs (column) or inputs (row) split over tp, with its bias [out] and LoRA factors.
+  void linear(const std::string& parent, const std::string& name, std::int64_t in, std::int64_t out, bool column,
+              bool bias) {
     frozen(parent + name + ".weight", {out, in}, Split{column ? 0U : 1U, Axis::tp});
+    if (bias) frozen(parent + name + ".bias", {out}, column ? std::optional(Split{0, Axis::tp}) : std::nullopt);
     if (!spec_.lora || !spec_.lora->has(name)) return;
     const std::int64_t rank = spec_.lora->rank;
     const auto split_a = column ? std::nullopt : std::optional(Split{1, Axis::tp});
@@ -40,18 +42,19 @@ class Builder {
   void layer(std::int64_t n) {
     const std::string prefix = layer_prefix(n);
     const std::string attention = prefix + "self_attn.";
+    const Biases& biases = spec_.biases;
     const std::int64_t hidden = spec_.hidden;
     const std::int64_t queries = spec_.heads * spec_.head_dim;
     const std::int64_t keys = spec_.kv_heads * spec_.head_dim;
     frozen(prefix + "input_layernorm.weight", {hidden}, {});
-    linear(attention, "q_proj", hidden, queries, true);
-    linear(attention, "k_proj", hidden, keys, true);
-    linear(attention, "v_proj", hidden, keys, true);
-    linear(attention, "o_proj", queries, hidden, false);
+    linear(attention, "q_proj", hidden, queries, true, biases.qkv);
+    linear(attention, "k_proj", hidden, keys, true, biases.qkv);
+    linear(attention, "v_proj", hidden, keys, true, biases.qkv);
+    linear(attention, "o_proj", queries, hidden, false, biases.attention_out);
     frozen(prefix + "post_attention_layernorm.weight", {hidden}, {});
-    linear(prefix + "mlp.", "gate_proj", hidden, spec_.ffn, true);
-    linear(prefix + "mlp.", "up_proj", hidden, spec_.ffn, true);
-    linear(prefix + "mlp.", "down_proj", spec_.ffn, hidden, false);
+    linear(prefix + "mlp.", "gate_proj", hidden, spec_.ffn, true, biases.feed_forward);
+    linear(prefix + "mlp.", "up_proj", hidden, spec_.ffn, true, biases.feed_forward);
+    linear(prefix + "mlp.", "down_proj", spec_.ffn, hidden, false, biases.feed_forward);
     if (spec_.pesc) mixture(prefix + "mlp.moe_adapter.", *spec_.pesc);
   }
 
@@ -59,7 +62,7 @@ class Builder {
     frozen("model.embed_tokens.weight", {spec_.vocabulary, spec_.hidden}, Split{0, Axis::tp});
     for (std::int64_t n = 0; n < spec_.layers; ++n) layer(n);
     frozen("model.norm.weight", {spec_.hidden}, {});
-    frozen("lm_head.weight", {spec_.vocabulary, spec_.hidden}, Split{0, Axis::tp});
+    if (!spec_.tied_embeddings) frozen("lm_head.weight", {spec_.vocabulary, spec_.hidden}, Split{0, Axis::tp});
     return std::move(parameters_);
   }
 

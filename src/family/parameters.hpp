@@ -15,7 +15,8 @@ namespace caravan::family {
 /// [E, H, D], split over ep. A linear's LoRA factors are "<linear>.lora_A.weight" [r, in] and
 /// "<linear>.lora_B.weight" [out, r].
 /// Over tp: column-parallel q, k, v, gate, up split their outputs (with B, not A); row-parallel o, down their inputs
-/// (with A, not B); embedding and head the vocabulary. Trainable (fp32): router, adapters, LoRA factors.
+/// (with A, not B); embedding and head the vocabulary. Biases go with the outputs. Tied embeddings have no head.
+/// Trainable (fp32): router, adapters, LoRA factors.
 std::vector<layout::ParameterSpec> parameter_specs(const ModelSpec& spec);
 
 /// "model.layers.N."

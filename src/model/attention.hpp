@@ -6,6 +6,7 @@
 #include "family/model_spec.hpp"
 #include "model/attention_core.hpp"
 #include "model/pass.hpp"
+#include "model/rotary.hpp"
 #include "parallel/sharded_linear.hpp"
 
 namespace caravan::model {
@@ -24,7 +25,7 @@ class Attention {
   AttentionShape shape_;
   parallel::ColumnLinears qkv_;
   parallel::RowLinear output_;
-  at::Tensor inverse_frequency_;  // fp32 [head_dim / 2]
+  Rotary rotary_;
 };
 
 }  // namespace caravan::model

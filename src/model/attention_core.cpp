@@ -20,29 +20,37 @@ at::Tensor heads_of(const at::Tensor& x, std::int64_t begin, std::int64_t length
 
 /// One block of query rows of a document and the keys that it sees.
 struct Block {
-  std::int64_t kv, group, rows, keys, d;
+  std::int64_t kv, group, rows, d;
+  std::int64_t first, keys;  // the keys are [first, first + keys) of the document
+  std::int64_t begin, window;
   at::Tensor q, k, v;  // [kv, group · rows, d], [kv, keys, d]
   double scale;
 
-  Block(const at::Tensor& q_heads, const at::Tensor& k_heads, const at::Tensor& v_heads, std::int64_t begin,
-        std::int64_t end)
+  Block(const at::Tensor& q_heads, const at::Tensor& k_heads, const at::Tensor& v_heads, std::int64_t first_row,
+        std::int64_t end, std::int64_t window_size)
       : kv(q_heads.size(0)),
         group(q_heads.size(1)),
-        rows(end - begin),
-        keys(end),
+        rows(end - first_row),
         d(q_heads.size(3)),
-        q(q_heads.narrow(2, begin, rows).reshape({kv, group * rows, d})),
-        k(k_heads.select(1, 0).narrow(1, 0, keys)),
-        v(v_heads.select(1, 0).narrow(1, 0, keys)),
+        first(window_size > 0 ? std::max<std::int64_t>(0, first_row - window_size + 1) : 0),
+        keys(end - first),
+        begin(first_row),
+        window(window_size),
+        q(q_heads.narrow(2, first_row, rows).reshape({kv, group * rows, d})),
+        k(k_heads.select(1, 0).narrow(1, first, keys)),
+        v(v_heads.select(1, 0).narrow(1, first, keys)),
         scale(1.0 / std::sqrt(static_cast<double>(d))) {}
 
   /// fp32 [kv, group · rows, keys].
   at::Tensor probabilities() const {
     at::Tensor scores = at::bmm(q, k.transpose(1, 2)).to(at::kFloat).mul_(scale);
     const at::Tensor future = at::ones({rows, rows}, scores.options().dtype(at::kBool)).triu_(1);
-    scores.view({kv, group, rows, keys})
-        .narrow(3, keys - rows, rows)
-        .masked_fill_(future, -std::numeric_limits<double>::infinity());
+    const at::Tensor all = scores.view({kv, group, rows, keys});
+    all.narrow(3, keys - rows, rows).masked_fill_(future, -std::numeric_limits<double>::infinity());
+    if (window > 0) {
+      const at::Tensor past = at::ones({rows, keys}, future.options()).tril_(begin - first - window);
+      all.masked_fill_(past, -std::numeric_limits<double>::infinity());
+    }
     return scores.softmax(-1);
   }
 };
@@ -70,16 +78,16 @@ std::vector<at::Tensor> attend_backward(const Saved& saved, const at::Tensor& gr
     const at::Tensor q = heads(saved.q), k = heads(saved.k), v = heads(saved.v), g = heads(dout);
     const at::Tensor dq_heads = heads(dq), dk_heads = heads(dk).select(1, 0), dv_heads = heads(dv).select(1, 0);
     for_each_block(length, [&](std::int64_t begin, std::int64_t end) {
-      const Block block(q, k, v, begin, end);
+      const Block block(q, k, v, begin, end, saved.shape.window);
       const at::Tensor p = block.probabilities();
       const at::Tensor p_compute = p.to(saved.q.scalar_type());
       const at::Tensor go = g.narrow(2, begin, block.rows).reshape_as(block.q);
-      dv_heads.narrow(1, 0, block.keys).add_(at::bmm(p_compute.transpose(1, 2), go));
+      dv_heads.narrow(1, block.first, block.keys).add_(at::bmm(p_compute.transpose(1, 2), go));
       const at::Tensor dp = at::bmm(go, block.v.transpose(1, 2)).to(at::kFloat);
       // Softmax backward: dS = P ∘ (dP − rowsum(dP ∘ P)).
       const at::Tensor ds =
           p.mul(dp.sub(dp.mul(p).sum(-1, /*keepdim=*/true))).mul_(block.scale).to(saved.q.scalar_type());
-      dk_heads.narrow(1, 0, block.keys).add_(at::bmm(ds.transpose(1, 2), block.q));
+      dk_heads.narrow(1, block.first, block.keys).add_(at::bmm(ds.transpose(1, 2), block.q));
       dq_heads.narrow(2, begin, block.rows)
           .copy_(at::bmm(ds, block.k).view({block.kv, block.group, block.rows, block.d}));
     });
@@ -101,7 +109,7 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
     const at::Tensor v_heads = heads_of(saved.v, first, length, shape);
     const at::Tensor out_heads = heads_of(out, first, length, shape);
     for_each_block(length, [&](std::int64_t begin, std::int64_t end) {
-      const Block block(q_heads, k_heads, v_heads, begin, end);
+      const Block block(q_heads, k_heads, v_heads, begin, end, shape.window);
       const at::Tensor p = block.probabilities().to(q.scalar_type());
       out_heads.narrow(2, begin, block.rows)
           .copy_(at::bmm(p, block.v).view({block.kv, block.group, block.rows, block.d}));

@@ -27,10 +27,11 @@ FeedForward::FeedForward(const parallel::Context& context, const family::ModelSp
                          parallel::Parameters& parameters)
     : layer_(layer),
       gate_up_(context,
-               {linear_parts(spec, parameters, prefix_of(layer), "gate_proj"),
-                linear_parts(spec, parameters, prefix_of(layer), "up_proj")},
+               {linear_parts(spec, parameters, prefix_of(layer), "gate_proj", spec.biases.feed_forward),
+                linear_parts(spec, parameters, prefix_of(layer), "up_proj", spec.biases.feed_forward)},
                lora_scale(spec)),
-      down_(context, linear_parts(spec, parameters, prefix_of(layer), "down_proj"), lora_scale(spec)) {}
+      down_(context, linear_parts(spec, parameters, prefix_of(layer), "down_proj", spec.biases.feed_forward),
+            lora_scale(spec)) {}
 
 at::Tensor FeedForward::forward(const at::Tensor& x, const Pass& pass) const {
   const std::vector<at::Tensor> gate_up = gate_up_.forward(x, pass.axis, pass.lora_mask(layer_, 2));

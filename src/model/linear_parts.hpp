@@ -8,11 +8,12 @@
 
 namespace caravan::model {
 
-/// The parts of the linear PREFIX + NAME (".weight", ".lora_A.weight", ".lora_B.weight") on this rank.
+/// The parts of the linear PREFIX + NAME (".weight", ".bias", ".lora_A.weight", ".lora_B.weight") on this rank.
 inline parallel::LinearParts linear_parts(const family::ModelSpec& spec, parallel::Parameters& parameters,
-                                          const std::string& prefix, const std::string& name) {
+                                          const std::string& prefix, const std::string& name, bool bias) {
   parallel::LinearParts parts;
   parts.base = &parameters.frozen(prefix + name + ".weight");
+  if (bias) parts.bias = &parameters.frozen(prefix + name + ".bias");
   if (spec.lora && spec.lora->has(name)) {
     parts.a = &parameters.trainable(prefix + name + ".lora_A.weight");
     parts.b = &parameters.trainable(prefix + name + ".lora_B.weight");
@@ -21,8 +22,6 @@ inline parallel::LinearParts linear_parts(const family::ModelSpec& spec, paralle
 }
 
 /// What LoRA's update is multiplied by.
-inline double lora_scale(const family::ModelSpec& spec) {
-  return spec.lora ? spec.lora->alpha / static_cast<double>(spec.lora->rank) : 0.0;
-}
+inline double lora_scale(const family::ModelSpec& spec) { return spec.lora ? spec.lora->scale() : 0.0; }
 
 }  // namespace caravan::model

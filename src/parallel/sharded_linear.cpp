@@ -5,6 +5,18 @@
 #include "parallel/collectives.hpp"
 
 namespace caravan::parallel {
+namespace {
+
+/// x Wᵀ + b of a column-parallel linear.
+at::Tensor base_product(const at::Tensor& x, const LinearParts& part) {
+  Workspace workspace;
+  const at::Tensor weight = part.base->materialise(workspace).t();
+  if (!part.bias) return at::mm(x, weight);
+  Workspace beside;
+  return at::addmm(part.bias->materialise(beside), x, weight);
+}
+
+}  // namespace
 
 /// What ColumnLinears keeps for backward: the shard of x, not the gathered x (a frozen base needs no weight gradient).
 struct ColumnLinears::Saved {
@@ -32,11 +44,10 @@ std::vector<at::Tensor> ColumnLinears::forward(const at::Tensor& x, const TokenA
     }
     saved.u = gather_rows(tp, "gather lora inner activations", at::cat(inner, 1));
   }
-  Workspace workspace;
   std::vector<at::Tensor> outputs;
   std::int64_t column = 0;
   for (const LinearParts& part : parts_) {
-    at::Tensor y = at::mm(all, part.base->materialise(workspace).t());
+    at::Tensor y = base_product(all, part);
     if (part.a) {
       const std::int64_t rank = part.a->value.size(0);
       y.addmm_(saved.u.narrow(1, column, rank), part.b->value.t(), 1.0, scale_);
@@ -108,6 +119,7 @@ at::Tensor RowLinear::forward(const at::Tensor& z, const TokenAxis& axis, Dropou
     partial.addmm_(u, parts_.b->value.t(), 1.0, scale_);
   }
   at::Tensor y = reduce_scatter_rows(tp, "reduce output of row linear", partial);
+  if (parts_.bias) y.add_(parts_.bias->materialise(workspace));  // once, to the sum
   connect("row linear", {z}, {y},
           [this, input, u, mask, identity = axis.identity](const std::vector<at::Tensor>& gradients) {
             Workspace unpacked;

@@ -14,12 +14,14 @@ namespace caravan::parallel {
 /// One linear's parts on this rank. Without LoRA `a` and `b` are null.
 struct LinearParts {
   const FrozenWeight* base = nullptr;
+  const FrozenWeight* bias = nullptr;  // [out]; null: none
   Trainable* a = nullptr;
   Trainable* b = nullptr;
 };
 
 /// Linears with a common input, cut by outputs over TP (Megatron's column parallel), each with an optional LoRA update
-///   y_i = x W_iᵀ + scale · dropout(x) A_iᵀ B_iᵀ          (Hu et al. 2022; one mask per input, shared by its linears)
+///   y_i = x W_iᵀ + b_i + scale · dropout(x) A_iᵀ B_iᵀ          (Hu et al. 2022; one mask per input, shared by its
+///   linears)
 /// x comes as the sequence shard [T/TP, in]; y_i leaves for all tokens, [T, out_i / TP]. A runs on the shard and only
 /// its r columns are gathered, so its input gradient is complete and joins after the base's reduce-scatter.
 class ColumnLinears {
@@ -38,7 +40,7 @@ class ColumnLinears {
 };
 
 /// A linear cut by inputs over TP (row parallel), with an optional LoRA update that is added to the partial sum:
-/// z [T, in / TP] → y [T/TP, out], the sequence shard of the sum. A is cut by inputs, B is whole.
+/// z [T, in / TP] → y [T/TP, out], the sequence shard of the sum. A is cut by inputs, B and bias are whole.
 class RowLinear {
  public:
   RowLinear(const Context& context, LinearParts parts, double scale);

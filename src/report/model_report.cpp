@@ -46,7 +46,8 @@ std::string describe(const family::ModelSpec& spec) {
                                   core::name_of(spec.dtype), ": ", spec.layers, " layers, hidden ", spec.hidden,
                                   ", feed-forward ", spec.ffn, ",\n", spec.heads, " heads of ", spec.head_dim, " (",
                                   spec.kv_heads, " for keys and values), vocabulary ", spec.vocabulary, ", ",
-                                  spec.max_positions, " positions, rotary base ", spec.rope_theta);
+                                  spec.max_positions, " positions, ", spec.rotary.describe());
+  if (spec.window > 0) text += core::concat(", attention over the last ", spec.window, " tokens");
   if (spec.pesc) {
     text += core::concat("\n", spec.pesc->experts, " experts, top-", spec.pesc->topk, ", adapters of ",
                          spec.pesc->adapter_dim, ", scaling ", spec.pesc->scaling);

@@ -9,7 +9,7 @@ namespace {
 
 convert::ExportCard card() {
   convert::ExportCard card;
-  card.spec.rope_theta = 10000;
+  card.spec.rotary.theta = 10000;
   card.spec.pesc = family::Pesc{8, 2, 512, 0.25};
   card.spec.lora = family::Lora{64, 16, {"q_proj", "v_proj"}};
   card.dtype = core::DType::bf16;
@@ -45,7 +45,7 @@ TEST_CASE("the card says what was trained from what, with which settings and res
 
 TEST_CASE("the card warns of the class that ignores rope_theta, of an untrained model, and of a difference") {
   convert::ExportCard other = card();
-  other.spec.rope_theta = 5e6;
+  other.spec.rotary.theta = 5e6;
   other.step = 0;
   other.verified = false;
   other.check = "They differ by 3.";

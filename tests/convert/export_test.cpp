@@ -153,7 +153,7 @@ TEST_CASE("the exported folder holds the checkpoint's model with LoRA merged, un
       for (std::size_t i = 0; i < got.size(); ++i) {
         double update = 0;
         for (std::size_t k = 0; k < rank; ++k) update += double{b[i / in * rank + k]} * a[k * in + i % in];
-        update *= run.spec.lora->alpha / static_cast<double>(run.spec.lora->rank);
+        update *= run.spec.lora->scale();
         most = std::max(most, std::abs(expected[i] + update - got[i]));
       }
       // Values below 0.5 and a sum of four products: fp32 rounds by at most some 6e-8.

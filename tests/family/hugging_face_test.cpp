@@ -40,7 +40,7 @@ TEST_CASE("the name table covers every tensor of a Camelidae file once") {
   std::multiset<std::string> named;
   for (const auto& parameter : parameter_specs(spec)) {
     std::int64_t elements = 0;
-    for (const ForeignPart& part : hugging_face_parts(parameter)) {
+    for (const ForeignPart& part : hugging_face_parts(spec, parameter)) {
       named.insert(part.name);
       elements += layout::element_count(part.shape);
       CHECK(part.place.count() == layout::element_count(part.shape));
@@ -58,7 +58,7 @@ TEST_CASE("LoRA factors have no foreign name") {
   for (const auto& parameter : parameter_specs(spec)) {
     const bool is_factor = parameter.name.find("lora_") != std::string::npos;
     factors += is_factor ? 1 : 0;
-    CHECK(hugging_face_parts(parameter).empty() == is_factor);
+    CHECK(hugging_face_parts(spec, parameter).empty() == is_factor);
   }
   CHECK(factors == 4 * spec.layers);
 }
@@ -75,7 +75,7 @@ TEST_CASE("boxes of any tensor are read as the files hold them") {
     CHECK(source.info(parameter.name).shape == parameter.shape);
     const auto all = values(source, parameter.name, layout::whole(parameter.shape));
     std::vector<float> expected(all.size());
-    for (const ForeignPart& part : hugging_face_parts(parameter)) {
+    for (const ForeignPart& part : hugging_face_parts(spec, parameter)) {
       const auto piece = values(files, part.name, layout::whole(part.shape));
       layout::copy_part(part.place, part.place, piece.data(), layout::whole(parameter.shape), expected.data(),
                         sizeof(float));

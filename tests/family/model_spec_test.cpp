@@ -62,7 +62,7 @@ TEST_CASE("the tiny Llama's configuration is read") {
   CHECK(spec.kv_heads == config["num_key_value_heads"]);
   CHECK(spec.head_dim * spec.heads == spec.hidden);
   CHECK(spec.vocabulary == config["vocab_size"]);
-  CHECK(spec.rope_theta == config["rope_theta"]);
+  CHECK(spec.rotary.theta == config["rope_theta"]);
   CHECK(spec.norm_eps == config["rms_norm_eps"]);
   CHECK(spec.max_positions == config["max_position_embeddings"]);
   CHECK(spec.bos == config["bos_token_id"]);
@@ -70,7 +70,7 @@ TEST_CASE("the tiny Llama's configuration is read") {
   CHECK(caravan::core::name_of(spec.dtype) == config["torch_dtype"].get<std::string>());
   CHECK_FALSE(spec.pesc.has_value());
   CHECK_FALSE(spec.lora.has_value());
-  CHECK(read_model_spec(fixture("llama-tiny"), 5e6).rope_theta == 5e6);
+  CHECK(read_model_spec(fixture("llama-tiny"), 5e6).rotary.theta == 5e6);
 }
 
 TEST_CASE("the tiny Camelidae's configuration is read, adapters and all") {
@@ -89,14 +89,14 @@ TEST_CASE("fields with a default may be absent, and other spellings are honoured
     config.erase(key);
   ModelSpec spec = read(config);
   CHECK(spec.kv_heads == spec.heads);
-  CHECK(spec.rope_theta == 10000);
+  CHECK(spec.rotary.theta == 10000);
   config["head_dim"] = 2 * spec.head_dim;
   CHECK(read(config).head_dim == 2 * spec.head_dim);
   config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5e5}};
   config["dtype"] = "bfloat16";
   config.erase("torch_dtype");
   spec = read(config);
-  CHECK(spec.rope_theta == 5e5);
+  CHECK(spec.rotary.theta == 5e5);
   CHECK(spec.dtype == caravan::core::DType::bf16);
 }
 
@@ -107,15 +107,30 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
     const char* message;
   };
   const std::vector<Case> cases{
-      {"model_type", "gpt2", "model_type = \"gpt2\" is not supported; supported are llama and camelidae"},
-      {"rope_scaling", {{"type", "linear"}}, "rope_scaling = {\"type\":\"linear\"} is not implemented; only null is"},
+      {"model_type", "gpt2",
+       "model_type = \"gpt2\" is not supported; supported are llama, camelidae, qwen2, qwen2idae, mistral and "
+       "sparsetral"},
+      {"rope_scaling", {{"type", "linear"}}, "field rope_scaling.factor is missing"},
+      {"rope_scaling", {{"type", "linear"}, {"factor", 0.5}}, "rope_scaling.factor = 0.5 is below 1"},
+      {"rope_scaling", {{"factor", 2}}, "field rope_scaling.rope_type is missing"},
+      {"rope_scaling",
+       {{"type", "linear"}, {"rope_type", "dynamic"}, {"factor", 2}},
+       "rope_scaling.type = \"linear\" contradicts rope_type = \"dynamic\""},
+      {"rope_scaling",
+       {{"rope_type", "llama3"},
+        {"factor", 8},
+        {"low_freq_factor", 4},
+        {"high_freq_factor", 1},
+        {"original_max_position_embeddings", 32}},
+       "rope_scaling.high_freq_factor = 1 is not above low_freq_factor = 4"},
       {"rope_parameters",
-       {{"rope_type", "yarn"}},
-       "rope_parameters.rope_type = \"yarn\" is not implemented; only \"default\" is"},
+       {{"rope_type", "yarn"}, {"rope_theta", 1e6}},
+       "rope_parameters.rope_type = \"yarn\" is not implemented; linear, dynamic and llama3 are"},
       {"sliding_window", 4096, "sliding_window = 4096 is not implemented; only null is"},
-      {"attention_bias", true, "attention_bias = true is not implemented; only false is"},
-      {"mlp_bias", true, "mlp_bias = true is not implemented; only false is"},
-      {"tie_word_embeddings", true, "tie_word_embeddings = true is not implemented; only false is"},
+      {"use_sliding_window", true, "use_sliding_window = true is not implemented; only false is"},
+      {"attention_bias", "yes", "attention_bias = \"yes\" is not true or false"},
+      {"mlp_bias", 1, "mlp_bias = 1 is not true or false"},
+      {"tie_word_embeddings", 0, "tie_word_embeddings = 0 is not true or false"},
       {"hidden_act", "gelu", "hidden_act = \"gelu\" is not implemented; only \"silu\" is"},
       {"quantization_config",
        {{"load_in_4bit", true}},
@@ -182,16 +197,14 @@ TEST_CASE("missing and contradictory fields are named") {
 TEST_CASE("a crafted model's configuration is read back") {
   const ModelSpec dense = read_model_spec(fixture("llama-tiny"), 20000);
   const std::string base = fixture_config("llama-tiny").dump();
-  for (const auto& lora : {std::optional<Lora>{}, std::optional(Lora{8, 16, {"q_proj", "down_proj"}})}) {
+  for (const auto& lora : {std::optional<Lora>{}, std::optional(Lora{8, 16, {"q_proj", "down_proj"}}),
+                           std::optional(Lora{8, 16, {"q_proj", "down_proj"}, /*rank_stabilised=*/true})}) {
     const ModelSpec spec = crafted(dense, {4, 2, 16, 0.25}, lora);
     const Folder folder(crafted_config(base, spec));
     CHECK(read_model_spec(folder.path()) == spec);
   }
   const ModelSpec mixture = read_model_spec(fixture("camelidae-tiny"));
-  CHECK_THROWS_WITH(crafted(mixture, {4, 2, 16, 0.25}, {}),
-                    "the base model has adapters already (" + std::to_string(mixture.pesc->experts) +
-                        " experts of dimension " + std::to_string(mixture.pesc->adapter_dim) +
-                        "); upcycle starts from a dense model");
+  CHECK(crafted(mixture, {mixture.pesc->experts + 1, 1, 8, 1}, {}) == mixture);
   CHECK_THROWS_WITH(crafted(dense, {4, 5, 16, 0.25}, {}), "upcycle.topk = 5 exceeds upcycle.experts = 4");
 }
 

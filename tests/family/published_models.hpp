@@ -29,7 +29,7 @@ inline ModelSpec yi_34b() {
   spec.heads = 56;
   spec.kv_heads = 8;
   spec.vocabulary = 64000;
-  spec.rope_theta = 5e6;
+  spec.rotary.theta = 5e6;
   return spec;
 }
 

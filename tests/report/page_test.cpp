@@ -62,7 +62,7 @@ TEST_CASE("the kind of a tensor follows its name, as the family declares it") {
     const bool over_experts = parameter.split && parameter.split->axis == layout::Axis::ep;
     CHECK(over_experts == (kind == TensorKind::adapters));
     lora += kind == TensorKind::lora;
-    for (const auto& part : family::hugging_face_parts(parameter)) CHECK(kind_of(part.name) == kind);
+    for (const auto& part : family::hugging_face_parts(spec, parameter)) CHECK(kind_of(part.name) == kind);
     CHECK(kind_of("optimizer/exp_avg/" + parameter.name) == TensorKind::moments);
   }
   CHECK(lora == static_cast<std::size_t>(spec.layers) * 4);
