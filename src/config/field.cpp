@@ -16,6 +16,8 @@ template <typename... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
+template <typename... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;  // which clang 14 does not find itself
 
 std::string limit(double value) {
   // Large whole limits read better without an exponent.
@@ -58,7 +60,7 @@ std::string assign_number(const Field& field, const std::string& text, Number* t
   if (error != std::errc{} || end != text.data() + text.size() || std::isnan(static_cast<double>(value))) {
     return wrong(field, text, core::concat("is not a ", kind));
   }
-  const std::string complaint = check_number(field, text, static_cast<double>(value));
+  std::string complaint = check_number(field, text, static_cast<double>(value));
   if (complaint.empty()) *target = value;
   return complaint;
 }
@@ -110,7 +112,7 @@ std::string describe_range(const Field& field) {
 std::string assign(const Field& field, const std::vector<std::string>& items) {
   if (auto* const* list = std::get_if<std::vector<std::string>*>(&field.target)) {
     for (const std::string& item : items) {
-      if (const std::string complaint = check_choice(field, item); !complaint.empty()) return complaint;
+      if (std::string complaint = check_choice(field, item); !complaint.empty()) return complaint;
     }
     **list = items;
     return "";

@@ -123,7 +123,7 @@ void list_tensors(const std::string& heading, const Manifest& manifest, const Ma
   Rows rows{{"tensor", "shape", "stored as", "size", "lies in"}};
   for (const auto& [name, tensor] : manifest.tensors) {
     if (shadowed_by != nullptr && shadowed_by->tensors.contains(name)) continue;
-    const auto where = [&](const checkpoint::StoredPiece& piece) {
+    const auto where = [&name = name](const checkpoint::StoredPiece& piece) {  // clang 14 captures no plain binding
       return piece.dataset == name ? piece.shard : piece.shard + ", dataset " + piece.dataset;
     };
     const bool one = tensor.pieces.size() == 1;
