@@ -198,7 +198,7 @@ TEST_CASE("all_to_all brings every rank what the others have for it") {
     const int ranks = group.size();
     // Between some pairs nothing travels; `factor` 0: between none.
     for (const int factor : {1, 2000, 0}) {
-      const auto amount = [&](int from, int to) { return std::int64_t{(3 * from + 2 * to + 1) % 5 * factor}; };
+      const auto amount = [&](int from, int to) { return std::int64_t{(3 * from + 2 * to + 1) % 5} * factor; };
       const auto message = [&](int from, int to) {
         return values_of<float>(from, amount(from, to), static_cast<std::uint64_t>(to) + 1);
       };
@@ -234,7 +234,7 @@ TEST_CASE("broadcast gives the root's values to all") {
 TEST_CASE("single numbers and texts") {
   with_each_group([](Communicator& group) {
     const int n = group.size();
-    CHECK(group.all_reduce("add", 0.5 + group.rank(), Reduce::sum) == 0.5 * n + n * (n - 1) / 2);
+    CHECK(group.all_reduce("add", 0.5 + group.rank(), Reduce::sum) == 0.5 * n + 0.5 * n * (n - 1));
     CHECK(group.all_reduce("most", -1.0 - group.rank(), Reduce::max) == -1.0);
     // Past 2^53: a detour over doubles would lose the last bit.
     const std::int64_t large = (std::int64_t{1} << 60) + 1;
@@ -273,7 +273,7 @@ TEST_CASE("several collectives may be under way at once") {
     CHECK(same_bits(larger, naive_reduction<double>(n, 40001, 0, 40001, Reduce::max, 3)));
     for (int r = 0; r < n; ++r) {
       const auto part = values_of<std::int64_t>(r, 5, 4);
-      CHECK(std::equal(part.begin(), part.end(), all.begin() + 5 * r));
+      CHECK(std::equal(part.begin(), part.end(), all.begin() + std::ptrdiff_t{5} * r));
     }
   });
 }

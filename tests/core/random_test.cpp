@@ -80,7 +80,7 @@ TEST_CASE("keys and identities of neighbours differ in about half of their bits"
     flipped += std::popcount(token_identity(5, i) ^ token_identity(5, i + 1));
     flipped += std::popcount(key_of(i) ^ key_of(i + 1));
   }
-  CHECK(different.size() == 3 * 4096);
+  CHECK(different.size() == std::size_t{3} * 4096);
   CHECK(std::fabs(flipped / 8192 - 32) < 5 * 4 / std::sqrt(8192.0));
 }
 

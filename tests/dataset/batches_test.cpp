@@ -36,7 +36,7 @@ std::string write_file(const test::TemporaryFolder& folder, std::int64_t documen
     }
     writer.add(document);
   }
-  const std::string path = folder / "packed";
+  std::string path = folder / "packed";
   io::AtomicFile file(path);
   writer.write(file);
   file.commit();

@@ -42,7 +42,7 @@ std::string write(const test::TemporaryFolder& folder, const PackedMetadata& met
                   const std::vector<Document>& documents) {
   PackedWriter writer(metadata);
   for (const auto& document : documents) writer.add(document);
-  const std::string path = folder / "packed";
+  std::string path = folder / "packed";
   io::AtomicFile file(path);
   writer.write(file);
   file.commit();

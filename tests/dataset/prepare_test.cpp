@@ -24,7 +24,7 @@ std::string write_source(const test::TemporaryFolder& folder, bool as_array) {
   std::string lines;
   for (const auto& item : golden["cases"]) {
     const auto& turns = item["item"]["conversation"];
-    if (!turns.empty() && turns[0]["output"] == "") continue;
+    if (!turns.empty() && turns[0]["output"].get<std::string>().empty()) continue;
     items.push_back(item["item"]);
     lines += item["item"].dump() + "\n";
   }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Held-out loss and generation at every layout against one document at a time in a world of one.
+#include <ATen/core/grad_mode.h>
+
 #include "data/packed_file.hpp"
 #include "evaluate/generation.hpp"
 #include "evaluate/held_out.hpp"
@@ -31,7 +33,7 @@ std::string write_packed(const test::ScratchFolder& folder) {
   metadata.part = "held_out";
   data::PackedWriter writer(metadata);
   for (std::int64_t number = 0; number < 11; ++number) writer.add(document(number));
-  const std::string path = (folder / "held_out.bin").string();
+  std::string path = (folder / "held_out.bin").string();
   io::AtomicFile file(path);
   writer.write(file);
   file.commit();
