@@ -18,6 +18,9 @@ add_library(caravan_hdf5 INTERFACE)
 target_include_directories(caravan_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
 target_link_libraries(caravan_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 target_compile_definitions(caravan_hdf5 INTERFACE ${HDF5_DEFINITIONS})
+if(HDF5_IS_PARALLEL)  # then its header includes mpi.h
+  target_link_libraries(caravan_hdf5 INTERFACE caravan_mpi)
+endif()
 
 # Libraries with neither a CMake package in every distribution nor more than one header and one file.
 function(caravan_find_plain target header library)
