@@ -17,7 +17,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 
 std::string write(const test::ScratchFolder& folder, const Tensors& tensors) {
   static int count = 0;
-  const std::string path = (folder / ("reference-" + std::to_string(count++) + ".safetensors")).string();
+  std::string path = (folder / ("reference-" + std::to_string(count++) + ".safetensors")).string();
   std::vector<at::Tensor> values;
   std::vector<io::SafetensorsEntry> entries;
   for (const auto& [name, tensor] : tensors) {

@@ -15,8 +15,10 @@ using core::DType;
 
 // The leak sanitizer asks for this: HDF5 itself loses a kilobyte for every file that cannot be closed, as on a full
 // disk.
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming): the name is the sanitizer's
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
 
 TEST_CASE("rows are written in any order and boxes are read, in every element type") {
   const test::ScratchFolder scratch;
@@ -70,7 +72,7 @@ TEST_CASE("a virtual dataset shows the parts of other files, also after the fold
   {
     io::Hdf5File file = io::Hdf5File::create(scratch / "before" / "master.h5");
     std::vector<io::VirtualPart> parts;
-    for (int shard = 0; shard < 3; ++shard) {
+    for (std::int64_t shard = 0; shard < 3; ++shard) {
       parts.push_back({{{0, 2 * shard}, {2, 2}}, core::concat("shard-", shard, ".h5"), "w%b@0"});
     }
     file.create_virtual("w", {2, 6}, DType::f32, parts);

@@ -19,7 +19,7 @@ struct Named {
   Load load;
 };
 const std::vector<Named> loads{
-    {"uneven", [](int rank, std::int64_t expert) { return (3 * rank + 5 * expert) % 4; }},
+    {"uneven", [](int rank, std::int64_t expert) { return (std::int64_t{3} * rank + 5 * expert) % 4; }},
     {"rank 0 has nothing", [](int rank, std::int64_t expert) { return rank == 0 ? 0 : expert % 3; }},
     {"all to the last expert",
      [](int rank, std::int64_t expert) { return expert == experts - 1 ? rank + 2 : std::int64_t{0}; }},
