@@ -46,7 +46,7 @@ model=$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny
 other_model() { mkdir -- "$work/$1" && cp -- "$model"/{config.json,model.safetensors,tokenizer.model,tokenizer_config.json} "$work/$1/" && chmod u+w -- "$work/$1"/*; }
 other_model cut && truncate -s -100 -- "$work/cut/model.safetensors"
 other_model no_header && printf '\377\377\377\377\377\377\377\177' | dd of="$work/no_header/model.safetensors" conv=notrunc status=none
-other_model scaled && sed -i 's/"rope_scaling": null/"rope_scaling": {"type": "linear", "factor": 2.0}/' "$work/scaled/config.json"
+other_model scaled && sed -i 's/"rope_scaling": null/"rope_scaling": {"type": "yarn", "factor": 2.0}/' "$work/scaled/config.json"
 other_model foreign && sed -i 's/"model_type": "llama"/"model_type": "bert"/; s/LlamaForCausalLM/BertModel/' "$work/foreign/config.json"
 other_model half_config && truncate -s 200 -- "$work/half_config/config.json"
 other_model no_config && rm -- "$work/no_config/config.json"
