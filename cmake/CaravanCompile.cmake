@@ -16,6 +16,8 @@ caravan_host_options(-fno-math-errno)
 # The same bits at every optimisation decision: no fused multiply-add beyond what the source says.
 caravan_host_options(-ffp-contract=off)
 target_compile_options(caravan_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
+# Kernels call constexpr functions of core and of the standard library.
+target_compile_options(caravan_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
 if(CARAVAN_NATIVE)
   caravan_host_options(-march=native)
   # A compiler cache sees only the word "native": name the processor too, lest objects travel to another one.
@@ -39,5 +41,5 @@ if(CARAVAN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Precompiled headers need both: gcc's flag below and this sloppiness.
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CARAVAN_CCACHE})
-  target_compile_options(caravan_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+  target_compile_options(caravan_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)
 endif()
