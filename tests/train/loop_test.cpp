@@ -35,7 +35,7 @@ std::string write_packed(const test::ScratchFolder& folder) {
     for (const std::int32_t target : drawn.targets) labelled.push_back(target >= 0 ? 1 : 0);
     writer.add({drawn.tokens, labelled});
   }
-  const std::string path = (folder / "train.bin").string();
+  std::string path = (folder / "train.bin").string();
   io::AtomicFile file(path);
   writer.write(file);
   file.commit();

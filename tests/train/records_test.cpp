@@ -42,7 +42,8 @@ TEST_CASE("the rate rises from zero over the warm-up and then stays") {
   CHECK(schedule.rate(4) == Approx(1.5e-4).epsilon(1e-14));
   CHECK(schedule.rate(5) == 2e-4);
   CHECK(schedule.rate(100) == 2e-4);
-  CHECK(Schedule{2e-4, 0, 100}.rate(1) == 2e-4);
+  const Schedule without_warmup{2e-4, 0, 100};
+  CHECK(without_warmup.rate(1) == 2e-4);
 }
 
 TEST_CASE("steps and warm-up come from the options") {
