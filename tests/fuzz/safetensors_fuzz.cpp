@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer: any bytes as a safetensors file. The reader either refuses them with core::Error, exit 2, or every byte that
-// it hands out lies inside the file (the address sanitizer watches).
+// libFuzzer: any bytes as a safetensors file. The reader either refuses them with core::Error, exit 2, or every byte
+// that it hands out lies inside the file (the address sanitizer watches).
 #include <sys/mman.h>
 #include <unistd.h>
 
