@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "checkpoint/checksum.hpp"
+#include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "io/atomic_file.hpp"
 
@@ -20,7 +20,7 @@ std::string checksum_of(const json& document) {
   json rest = document;
   rest.erase("checksum");
   const std::string text = rest.dump();
-  return checksum(text.data(), text.size());
+  return core::checksum(text.data(), text.size());
 }
 
 json to_json(const Manifest& manifest) {

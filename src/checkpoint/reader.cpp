@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <set>
 
-#include "checkpoint/checksum.hpp"
 #include "checkpoint/piece.hpp"
+#include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
@@ -51,7 +51,7 @@ void CheckpointReader::attach_store(const fs::path& folder) {
   if (!manifest_.store) core::bad_input(folder_.string(), " has its frozen tensors itself and takes no store");
   auto reader = std::make_unique<CheckpointReader>(folder);
   const std::string text = io::read_file(folder / "manifest.json");
-  if (checksum(text.data(), text.size()) != manifest_.store->manifest_hash) {
+  if (core::checksum(text.data(), text.size()) != manifest_.store->manifest_hash) {
     core::bad_input(folder.string(), " is not the store that ", folder_.string(),
                     " was trained from: its manifest differs; set model.store to the step-0 checkpoint of that run");
   }
@@ -155,7 +155,7 @@ void CheckpointReader::read_block(const std::string& name, const StoredTensor& t
   } catch (const core::Error& error) {
     throw core::Error(error.code(), core::concat(error.what(), " (", rows, ")"));
   }
-  if (checksum(bytes.data(), bytes.size()) != piece.hashes.at(static_cast<std::size_t>(block))) {
+  if (core::checksum(bytes.data(), bytes.size()) != piece.hashes.at(static_cast<std::size_t>(block))) {
     core::bad_input((folder_ / piece.shard).string(), ": ", rows,
                     ": the checksum differs: the file is damaged; go back to an earlier checkpoint");
   }

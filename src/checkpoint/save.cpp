@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <set>
 
-#include "checkpoint/checksum.hpp"
 #include "comm/agreement.hpp"
+#include "core/checksum.hpp"
 #include "io/atomic_file.hpp"
 #include "io/hdf5.hpp"
 
@@ -66,7 +66,7 @@ StoredPiece write_piece(io::Hdf5File& file, const Piece& piece, const std::strin
   for (std::int64_t begin = 0; begin < rows; begin += stored.block_rows) {
     const std::int64_t end = std::min(rows, begin + stored.block_rows);
     piece.fill(begin, end, block.data());
-    stored.hashes.push_back(checksum(block.data(), static_cast<std::size_t>((end - begin) * bytes)));
+    stored.hashes.push_back(core::checksum(block.data(), static_cast<std::size_t>((end - begin) * bytes)));
     target.write_rows(begin, end, block.data());
   }
   return stored;
@@ -203,7 +203,7 @@ StoreReference store_reference(const fs::path& store, const fs::path& checkpoint
   const fs::path from = fs::absolute(store).lexically_normal();
   const fs::path to = fs::absolute(checkpoint).lexically_normal();
   const bool siblings = from.parent_path() == to.parent_path();
-  return {siblings ? fs::path("..") / from.filename() : from, checksum(text.data(), text.size())};
+  return {siblings ? fs::path("..") / from.filename() : from, core::checksum(text.data(), text.size())};
 }
 
 }  // namespace caravan::checkpoint

@@ -65,13 +65,6 @@ std::string dump(const Config& config) {
   return text;
 }
 
-std::uint64_t hash(const Config& config) {
-  Config values = config;
-  std::string canonical;
-  for (const Field& field : fields_of(values)) canonical += field.name() + " " + as_line(field);
-  return core::hash_name(canonical.data(), canonical.size());
-}
-
 std::string json(const Config& config) {
   Config values = config;
   nlohmann::ordered_json object;

@@ -66,9 +66,6 @@ std::string help();
 /// A complete INI file, every setting with its meaning and range; load() reads it back to the same values.
 std::string dump(const Config& config);
 
-/// Of every value; two configurations with equal values have equal hashes, however they were written.
-std::uint64_t hash(const Config& config);
-
 /// {"train": {"steps": 12, …}, …}: one line.
 std::string json(const Config& config);
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
-#include "data/checksum.hpp"
 
 namespace caravan::data {
 namespace {
@@ -58,7 +58,7 @@ InstructionSource::InstructionSource(const std::string& path, bool skip_damaged)
   if (array_) ++at_;
 }
 
-std::string InstructionSource::fingerprint() const { return hex(xxh3(text_.data(), text_.size())); }
+std::string InstructionSource::fingerprint() const { return core::checksum(text_.data(), text_.size()); }
 
 void InstructionSource::refuse(std::int64_t line, const std::string& what) const {
   core::bad_input(path_, ":", line, ": ", what);

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "core/checksum.hpp"
 #include "core/error.hpp"
-#include "data/checksum.hpp"
 #include "data/packed_header.hpp"
 
 namespace caravan::data {
@@ -27,7 +27,8 @@ PackedHeader read_header(const io::MappedFile& file, const std::string& path) {
                     packed_file_version, advice);
   }
   if (file.size() < sizeof(header)) core::bad_input(path, ": is cut off in its header", advice);
-  if (header.header_bytes != sizeof(header) || header.checksum != xxh3(&header, offsetof(PackedHeader, checksum))) {
+  if (header.header_bytes != sizeof(header) ||
+      header.checksum != core::xxh3(&header, offsetof(PackedHeader, checksum))) {
     core::bad_input(path, ": its header is damaged (checksum)", advice);
   }
   if (header.file_bytes != file.size()) {
@@ -65,7 +66,7 @@ void check_sections(const PackedHeader& header, const io::MappedFile& file, cons
                       ", which does not fit the header's counts", advice);
     }
     check_gap(name);
-    if (xxh3(file.data() + section.offset, section.bytes) != section.checksum) {
+    if (core::xxh3(file.data() + section.offset, section.bytes) != section.checksum) {
       core::bad_input(path, ": section ", name, " is damaged (checksum; ", section.bytes, " bytes at ", section.offset,
                       ")", advice);
     }
@@ -101,7 +102,7 @@ PackedFile::PackedFile(const std::string& path) : path_(path), file_(path) {
   labelled_ = section_of<std::uint8_t>(file_, header.sections[2]);
   document_starts_ = section_of<std::uint64_t>(file_, header.sections[3]);
   sequence_starts_ = section_of<std::uint64_t>(file_, header.sections[4]);
-  fingerprint_ = hex(header.checksum);
+  fingerprint_ = core::hex(header.checksum);
   check_contents();
 }
 

@@ -2,8 +2,8 @@
 #include <cstddef>
 #include <numeric>
 
+#include "core/checksum.hpp"
 #include "core/error.hpp"
-#include "data/checksum.hpp"
 #include "data/packed_file.hpp"
 #include "data/packed_header.hpp"
 
@@ -57,11 +57,11 @@ void PackedWriter::write(io::AtomicFile& file) const {
   header.sequences = sequences();
   std::uint64_t at = aligned(sizeof(PackedHeader));
   for (std::size_t i = 0; i < sections.size(); ++i) {
-    header.sections[i] = {at, sections[i].size(), xxh3(sections[i].data(), sections[i].size())};
+    header.sections[i] = {at, sections[i].size(), core::xxh3(sections[i].data(), sections[i].size())};
     at = aligned(at + sections[i].size());
   }
   header.file_bytes = at;
-  header.checksum = xxh3(&header, offsetof(PackedHeader, checksum));
+  header.checksum = core::xxh3(&header, offsetof(PackedHeader, checksum));
 
   const std::array<char, PackedHeader::alignment> zeros{};
   const auto put = [&](const void* bytes, std::size_t size) {

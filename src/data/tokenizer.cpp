@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <map>
 
+#include "core/checksum.hpp"
 #include "core/error.hpp"
-#include "data/checksum.hpp"
 #include "data/tokenizer_config.hpp"
 #include "io/atomic_file.hpp"
 
@@ -70,7 +70,7 @@ struct Tokenizer::Model {
 
   explicit Model(const std::string& where) : path(find_model(where)) {
     const std::string bytes = io::read_file(path);
-    fingerprint = hex(xxh3(bytes.data(), bytes.size()));
+    fingerprint = core::checksum(bytes.data(), bytes.size());
     const auto config_path = fs::path(path).parent_path() / "tokenizer_config.json";
     if (fs::is_regular_file(config_path)) config = read_tokenizer_config(config_path.string());
     if (config.legacy) load(as_is, bytes, path);

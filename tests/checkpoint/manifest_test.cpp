@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/manifest.hpp"
 
-#include "checkpoint/checksum.hpp"
+#include "core/checksum.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 
@@ -36,7 +36,7 @@ void write_changed(const std::filesystem::path& folder, const std::function<void
   change(document);
   document.erase("checksum");
   const std::string text = document.dump();
-  document["checksum"] = checkpoint::checksum(text.data(), text.size());
+  document["checksum"] = core::checksum(text.data(), text.size());
   test::write_text(folder / "manifest.json", document.dump(1));
 }
 
@@ -44,7 +44,7 @@ void write_changed(const std::filesystem::path& folder, const std::function<void
 
 TEST_CASE("a checksum is XXH3-64 as the reference prints it") {
   // The reference's own test vector for no bytes and seed 0.
-  CHECK(checkpoint::checksum("", 0) == "2d06800538d394c2");
+  CHECK(core::checksum("", 0) == "2d06800538d394c2");
 }
 
 TEST_CASE("a manifest reads back as it was written") {

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/random.hpp"
-#include "data/checksum.hpp"
+#include "core/checksum.hpp"
 #include "data/packed_header.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -131,10 +131,10 @@ TEST_CASE("refusals name what is wrong, also when every checksum is right") {
     change(changed, damaged);
     for (auto& section : changed.sections) {
       if (section.bytes <= damaged.size() && section.offset + section.bytes <= damaged.size()) {
-        section.checksum = data::xxh3(damaged.data() + section.offset, section.bytes);
+        section.checksum = core::xxh3(damaged.data() + section.offset, section.bytes);
       }
     }
-    changed.checksum = data::xxh3(&changed, offsetof(PackedHeader, checksum));
+    changed.checksum = core::xxh3(&changed, offsetof(PackedHeader, checksum));
     std::memcpy(damaged.data(), &changed, sizeof(changed));
     const std::string path = folder.write("changed", damaged);
     const std::string message = test::refusal([&] { PackedFile file(path); });

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/checksum.hpp"
+#include "core/checksum.hpp"
 
 #include <xxhash.h>
 
-namespace caravan::data {
+namespace caravan::core {
 
 std::uint64_t xxh3(const void* bytes, std::size_t size) { return XXH3_64bits(bytes, size); }
 
@@ -13,4 +13,6 @@ std::string hex(std::uint64_t value) {
   return digits;
 }
 
-}  // namespace caravan::data
+std::string checksum(const void* bytes, std::size_t size) { return hex(xxh3(bytes, size)); }
+
+}  // namespace caravan::core
