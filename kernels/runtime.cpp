@@ -13,6 +13,11 @@ bool ended = false;
 Runtime::Runtime() {
   if (Kokkos::is_initialized()) return;
   CARAVAN_CHECK(!ended, "the kernel runtime was started again after its end");
+  // Tensors lie in host memory so far: a kernel of another backend would fault on the first pointer.
+  if (!Kokkos::SpaceAccessibility<Kokkos::DefaultExecutionSpace, Kokkos::HostSpace>::accessible) {
+    core::bad_input("this build's kernels run on ", Kokkos::DefaultExecutionSpace::name(),
+                    ", which the rest of the program does not yet; build with a Kokkos for the CPU");
+  }
   Kokkos::initialize();
   owner_ = true;
 }
