@@ -3,8 +3,8 @@
 
 #include <cstring>
 
-#include "core/random.hpp"
 #include "core/checksum.hpp"
+#include "core/random.hpp"
 #include "data/packed_header.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
