@@ -24,12 +24,12 @@ Attention::Attention(const parallel::Context& context, const family::ModelSpec& 
               lora_scale(spec)),
       rotary_(spec, context.device) {}
 
-at::Tensor Attention::forward(const at::Tensor& x, const Pass& pass) const {
-  const std::vector<at::Tensor> qkv = qkv_.forward(x, pass.axis, pass.lora_mask(layer_, 0));
-  const at::Tensor q = rotary_.rotate(qkv[0], pass.axis);
-  const at::Tensor k = rotary_.rotate(qkv[1], pass.axis);
-  const at::Tensor heads = attend(q, k, qkv[2], shape_, pass.axis.document_starts);
-  return output_.forward(heads, pass.axis, pass.lora_mask(layer_, 1));
+parallel::Activation Attention::forward(const parallel::Activation& x, const Pass& pass) const {
+  const auto qkv = qkv_.forward(x, pass.axis, pass.lora_mask(layer_, 0), pass.cheap());
+  const parallel::Activation q = rotary_.rotate(qkv[0], pass.axis, pass.cheap());
+  const parallel::Activation k = rotary_.rotate(qkv[1], pass.axis, pass.cheap());
+  const parallel::Activation heads = attend(q, k, qkv[2], shape_, pass.axis.document_starts, pass.cheap());
+  return output_.forward(heads, pass.axis, pass.lora_mask(layer_, 1), pass.costly());
 }
 
 }  // namespace caravan::model

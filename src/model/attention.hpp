@@ -18,7 +18,7 @@ class Attention {
   Attention(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
             parallel::Parameters& parameters);
   /// x: sequence shard [T/TP, H], after the norm → [T/TP, H].
-  at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
+  parallel::Activation forward(const parallel::Activation& x, const Pass& pass) const;
 
  private:
   std::int64_t layer_;

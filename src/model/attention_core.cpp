@@ -60,33 +60,48 @@ void for_each_block(std::int64_t length, const Work& work) {
   for (std::int64_t begin = 0; begin < length; begin += block_rows) work(begin, std::min(length, begin + block_rows));
 }
 
-struct Saved {
-  at::Tensor q, k, v;
-  AttentionShape shape;
-  std::vector<std::int64_t> starts;
-};
+using Starts = std::vector<std::int64_t>;
 
-std::vector<at::Tensor> attend_backward(const Saved& saved, const at::Tensor& gradient) {
-  at::Tensor dq = at::zeros_like(saved.q);
-  at::Tensor dk = at::zeros_like(saved.k);
-  at::Tensor dv = at::zeros_like(saved.v);
+at::Tensor attend_forward(const at::Tensor& all_q, const at::Tensor& all_k, const at::Tensor& all_v,
+                          const AttentionShape& shape, const Starts& starts) {
+  at::Tensor out = at::zeros_like(all_q);
+  for (std::size_t document = 0; document + 1 < starts.size(); ++document) {
+    const std::int64_t first = starts[document];
+    const std::int64_t length = starts[document + 1] - first;
+    const auto heads = [&](const at::Tensor& x) { return heads_of(x, first, length, shape); };
+    const at::Tensor q = heads(all_q), k = heads(all_k), v = heads(all_v), out_heads = heads(out);
+    for_each_block(length, [&](std::int64_t begin, std::int64_t end) {
+      const Block block(q, k, v, begin, end, shape.window);
+      const at::Tensor p = block.probabilities().to(all_q.scalar_type());
+      out_heads.narrow(2, begin, block.rows)
+          .copy_(at::bmm(p, block.v).view({block.kv, block.group, block.rows, block.d}));
+    });
+  }
+  return out;
+}
+
+std::vector<at::Tensor> attend_backward(const at::Tensor& all_q, const at::Tensor& all_k, const at::Tensor& all_v,
+                                        const AttentionShape& shape, const Starts& starts, const at::Tensor& gradient) {
+  at::Tensor dq = at::zeros_like(all_q);
+  at::Tensor dk = at::zeros_like(all_k);
+  at::Tensor dv = at::zeros_like(all_v);
   const at::Tensor dout = gradient.contiguous();
-  for (std::size_t document = 0; document + 1 < saved.starts.size(); ++document) {
-    const std::int64_t first = saved.starts[document];
-    const std::int64_t length = saved.starts[document + 1] - first;
-    const auto heads = [&](const at::Tensor& x) { return heads_of(x, first, length, saved.shape); };
-    const at::Tensor q = heads(saved.q), k = heads(saved.k), v = heads(saved.v), g = heads(dout);
+  for (std::size_t document = 0; document + 1 < starts.size(); ++document) {
+    const std::int64_t first = starts[document];
+    const std::int64_t length = starts[document + 1] - first;
+    const auto heads = [&](const at::Tensor& x) { return heads_of(x, first, length, shape); };
+    const at::Tensor q = heads(all_q), k = heads(all_k), v = heads(all_v), g = heads(dout);
     const at::Tensor dq_heads = heads(dq), dk_heads = heads(dk).select(1, 0), dv_heads = heads(dv).select(1, 0);
     for_each_block(length, [&](std::int64_t begin, std::int64_t end) {
-      const Block block(q, k, v, begin, end, saved.shape.window);
+      const Block block(q, k, v, begin, end, shape.window);
       const at::Tensor p = block.probabilities();
-      const at::Tensor p_compute = p.to(saved.q.scalar_type());
+      const at::Tensor p_compute = p.to(all_q.scalar_type());
       const at::Tensor go = g.narrow(2, begin, block.rows).reshape_as(block.q);
       dv_heads.narrow(1, block.first, block.keys).add_(at::bmm(p_compute.transpose(1, 2), go));
       const at::Tensor dp = at::bmm(go, block.v.transpose(1, 2)).to(at::kFloat);
       // Softmax backward: dS = P ∘ (dP − rowsum(dP ∘ P)).
       const at::Tensor ds =
-          p.mul(dp.sub(dp.mul(p).sum(-1, /*keepdim=*/true))).mul_(block.scale).to(saved.q.scalar_type());
+          p.mul(dp.sub(dp.mul(p).sum(-1, /*keepdim=*/true))).mul_(block.scale).to(all_q.scalar_type());
       dk_heads.narrow(1, block.first, block.keys).add_(at::bmm(ds.transpose(1, 2), block.q));
       dq_heads.narrow(2, begin, block.rows)
           .copy_(at::bmm(ds, block.k).view({block.kv, block.group, block.rows, block.d}));
@@ -97,26 +112,18 @@ std::vector<at::Tensor> attend_backward(const Saved& saved, const at::Tensor& gr
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape,
-                  const std::vector<std::int64_t>& document_starts) {
-  const Saved saved{q.detach(), k.detach(), v.detach(), shape, document_starts};
-  at::Tensor out = at::zeros_like(saved.q);
-  for (std::size_t document = 0; document + 1 < document_starts.size(); ++document) {
-    const std::int64_t first = document_starts[document];
-    const std::int64_t length = document_starts[document + 1] - first;
-    const at::Tensor q_heads = heads_of(saved.q, first, length, shape);
-    const at::Tensor k_heads = heads_of(saved.k, first, length, shape);
-    const at::Tensor v_heads = heads_of(saved.v, first, length, shape);
-    const at::Tensor out_heads = heads_of(out, first, length, shape);
-    for_each_block(length, [&](std::int64_t begin, std::int64_t end) {
-      const Block block(q_heads, k_heads, v_heads, begin, end, shape.window);
-      const at::Tensor p = block.probabilities().to(q.scalar_type());
-      out_heads.narrow(2, begin, block.rows)
-          .copy_(at::bmm(p, block.v).view({block.kv, block.group, block.rows, block.d}));
-    });
-  }
-  parallel::connect("attention", {q, k, v}, {out},
-                    [saved](const std::vector<at::Tensor>& gradients) { return attend_backward(saved, gradients[0]); });
+parallel::Activation attend(const parallel::Activation& q, const parallel::Activation& k, const parallel::Activation& v,
+                            const AttentionShape& shape, const Starts& document_starts, parallel::Recall recall) {
+  const auto forward = [shape, document_starts](const at::Tensor& all_q, const at::Tensor& all_k,
+                                                const at::Tensor& all_v) {
+    return attend_forward(all_q, all_k, all_v, shape, document_starts);
+  };
+  const parallel::Activation out = parallel::compute(recall, forward, q, k, v);
+  parallel::connect("attention", {q.value, k.value, v.value}, {out.value},
+                    [q = q.recalled, k = k.recalled, v = v.recalled, shape,
+                     document_starts](const std::vector<at::Tensor>& gradients) {
+                      return attend_backward(q.get(), k.get(), v.get(), shape, document_starts, gradients[0]);
+                    });
   return out;
 }
 

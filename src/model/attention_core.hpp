@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "parallel/activation.hpp"
+
 namespace caravan::model {
 
 /// Causal softmax attention within documents, with grouped key and value heads.
@@ -19,7 +21,8 @@ struct AttentionShape {
 /// tokens of its own document up to itself, or the last `window` of them. Rows past the last document (pads) get zeros.
 /// Scores are softmaxed in fp32. Differentiable in q, k and v; probabilities are made again in backward, in blocks of
 /// query rows.
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape,
-                  const std::vector<std::int64_t>& document_starts);
+parallel::Activation attend(const parallel::Activation& q, const parallel::Activation& k, const parallel::Activation& v,
+                            const AttentionShape& shape, const std::vector<std::int64_t>& document_starts,
+                            parallel::Recall recall = parallel::Recall::kept);
 
 }  // namespace caravan::model

@@ -25,9 +25,9 @@ at::Tensor Decoder::embed(const Pass& pass) const {
 }
 
 at::Tensor Decoder::forward(const Pass& pass) const {
-  at::Tensor hidden = embed(pass);
+  parallel::Activation hidden = embed(pass);
   for (const DecoderLayer& layer : layers_) hidden = layer.forward(hidden, pass);
-  return rms_norm(hidden, norm_, spec_.norm_eps);
+  return rms_norm(hidden, norm_, spec_.norm_eps, parallel::Recall::kept);
 }
 
 parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const at::Tensor& targets, double scale) const {

@@ -16,19 +16,21 @@ DecoderLayer::DecoderLayer(const parallel::Context& context, const family::Model
   if (spec.pesc) mixture_.emplace(context, spec, layer, parameters);
 }
 
-at::Tensor DecoderLayer::attend(const at::Tensor& hidden, const Pass& pass) const {
-  return hidden + attention_.forward(rms_norm(hidden, attention_norm_, eps_), pass);
+parallel::Activation DecoderLayer::attend(const parallel::Activation& hidden, const Pass& pass) const {
+  const parallel::Activation x = rms_norm(hidden, attention_norm_, eps_, pass.cheap());
+  return sum(hidden, attention_.forward(x, pass), pass.costly());
 }
 
-at::Tensor DecoderLayer::feed_forward_input(const at::Tensor& attended) const {
-  return rms_norm(attended, feed_forward_norm_, eps_);
+parallel::Activation DecoderLayer::feed_forward_input(const parallel::Activation& attended,
+                                                      parallel::Recall recall) const {
+  return rms_norm(attended, feed_forward_norm_, eps_, recall);
 }
 
-at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const Pass& pass) const {
-  const at::Tensor attended = attend(hidden, pass);
-  const at::Tensor x = feed_forward_input(attended);
-  const at::Tensor y = feed_forward_.forward(x, pass);
-  return attended + (mixture_ ? mixture_->forward(x, y, pass) : y);
+parallel::Activation DecoderLayer::forward(const parallel::Activation& hidden, const Pass& pass) const {
+  const parallel::Activation attended = attend(hidden, pass);
+  const parallel::Activation x = feed_forward_input(attended, pass.cheap());
+  const parallel::Activation y = feed_forward_.forward(x, pass);
+  return sum(attended, mixture_ ? mixture_->forward(x, y, pass) : y, pass.layer_output());
 }
 
 }  // namespace caravan::model

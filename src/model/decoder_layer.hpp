@@ -12,19 +12,20 @@
 namespace caravan::model {
 
 /// A Llama layer, with PESC's mixture behind the feed-forward block where the model has one. Its parts depend on the
-/// input and the pass alone, so that a layer can be run again.
+/// input and the pass alone.
 class DecoderLayer {
  public:
   DecoderLayer(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
                parallel::Parameters& parameters);
 
   /// Residual stream in and out, sequence shard [T/TP, H].
-  at::Tensor forward(const at::Tensor& hidden, const Pass& pass) const;
+  parallel::Activation forward(const parallel::Activation& hidden, const Pass& pass) const;
 
   /// hidden + attention(norm(hidden)).
-  at::Tensor attend(const at::Tensor& hidden, const Pass& pass) const;
+  parallel::Activation attend(const parallel::Activation& hidden, const Pass& pass) const;
   /// Input of feed-forward block and router: the norm of what attend() returns.
-  at::Tensor feed_forward_input(const at::Tensor& attended) const;
+  parallel::Activation feed_forward_input(const parallel::Activation& attended,
+                                          parallel::Recall recall = parallel::Recall::kept) const;
   const FeedForward& feed_forward() const { return feed_forward_; }
   /// Null in a dense model.
   const ExpertMixture* mixture() const { return mixture_ ? &*mixture_ : nullptr; }

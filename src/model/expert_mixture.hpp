@@ -5,6 +5,7 @@
 
 #include "family/model_spec.hpp"
 #include "model/pass.hpp"
+#include "parallel/activation.hpp"
 #include "parallel/expert_exchange.hpp"
 #include "parallel/parameters.hpp"
 
@@ -21,7 +22,7 @@ class ExpertMixture {
                 parallel::Parameters& parameters);
 
   /// x: the feed-forward block's input, y: its output, both [T/TP, H] → [T/TP, H].
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& y, const Pass& pass) const;
+  parallel::Activation forward(const parallel::Activation& x, const parallel::Activation& y, const Pass& pass) const;
 
   /// Router logits of x, fp32 [T/TP, E].
   at::Tensor logits(const at::Tensor& x) const;
@@ -29,7 +30,15 @@ class ExpertMixture {
   parallel::Routing choose(const at::Tensor& logits, const Pass& pass) const;
 
  private:
+  struct Travel;
   struct Saved;
+  Travel travel_of(const parallel::Routing& routing, const Pass& pass) const;
+  /// dropout(y) of the tokens of this rank's experts, [received, H].
+  at::Tensor inputs(const Travel& travel, const at::Tensor& y) const;
+  /// Down_e of them, [received, D], before the activation.
+  at::Tensor inner(const Travel& travel, const at::Tensor& inputs) const;
+  /// y + s · Σ w_e · Up_e(gelu(inner)).
+  at::Tensor mixed(const Travel& travel, const at::Tensor& y, const at::Tensor& inner) const;
   std::vector<at::Tensor> backward(const Saved& saved, const at::Tensor& gradient) const;
   /// work(local expert, first row, rows) for every expert of this rank that has rows.
   template <typename Work>

@@ -10,14 +10,14 @@ namespace {
 
 std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "mlp."; }
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  const at::Tensor g = gate.detach();
-  const at::Tensor u = up.detach();
-  at::Tensor out = parallel::swiglu(g, u);
-  parallel::connect("swiglu", {gate, up}, {out}, [g, u](const std::vector<at::Tensor>& gradients) {
-    auto [dgate, dup] = parallel::swiglu_backward(gradients[0], g, u);
-    return std::vector<at::Tensor>{dgate, dup};
-  });
+parallel::Activation swiglu(const parallel::Activation& gate, const parallel::Activation& up, parallel::Recall recall) {
+  const auto forward = [](const at::Tensor& g, const at::Tensor& u) { return parallel::swiglu(g, u); };
+  const parallel::Activation out = parallel::compute(recall, forward, gate, up);
+  parallel::connect("swiglu", {gate.value, up.value}, {out.value},
+                    [g = gate.recalled, u = up.recalled](const std::vector<at::Tensor>& gradients) {
+                      auto [dgate, dup] = parallel::swiglu_backward(gradients[0], g.get(), u.get());
+                      return std::vector<at::Tensor>{dgate, dup};
+                    });
   return out;
 }
 
@@ -33,9 +33,10 @@ FeedForward::FeedForward(const parallel::Context& context, const family::ModelSp
       down_(context, linear_parts(spec, parameters, prefix_of(layer), "down_proj", spec.biases.feed_forward),
             lora_scale(spec)) {}
 
-at::Tensor FeedForward::forward(const at::Tensor& x, const Pass& pass) const {
-  const std::vector<at::Tensor> gate_up = gate_up_.forward(x, pass.axis, pass.lora_mask(layer_, 2));
-  return down_.forward(swiglu(gate_up[0], gate_up[1]), pass.axis, pass.lora_mask(layer_, 3));
+parallel::Activation FeedForward::forward(const parallel::Activation& x, const Pass& pass) const {
+  const auto gate_up = gate_up_.forward(x, pass.axis, pass.lora_mask(layer_, 2), pass.costly());
+  const parallel::Activation z = swiglu(gate_up[0], gate_up[1], pass.cheap());
+  return down_.forward(z, pass.axis, pass.lora_mask(layer_, 3), pass.costly());
 }
 
 }  // namespace caravan::model

@@ -6,14 +6,17 @@
 
 namespace caravan::model {
 
-at::Tensor rms_norm(const at::Tensor& x, const parallel::FrozenWeight& weight, double eps) {
+parallel::Activation rms_norm(const parallel::Activation& x, const parallel::FrozenWeight& weight, double eps,
+                              parallel::Recall recall) {
   parallel::Workspace workspace;
   const at::Tensor scale = weight.materialise(workspace).to(at::kFloat);
-  const at::Tensor input = x.detach();
-  auto [y, rstd] = parallel::rms_norm(input, scale, eps);
-  parallel::connect("rms norm", {x}, {y}, [input, scale, rstd = rstd](const std::vector<at::Tensor>& gradients) {
-    return std::vector<at::Tensor>{parallel::rms_norm_backward(gradients[0], input, scale, rstd)};
-  });
+  auto [value, rstd] = parallel::rms_norm(x.value.detach(), scale, eps);
+  const parallel::Activation y = parallel::activation(
+      value, recall, [x = x.recalled, scale, eps] { return parallel::rms_norm(x.get(), scale, eps).first; });
+  parallel::connect("rms norm", {x.value}, {y.value},
+                    [x = x.recalled, scale, rstd = rstd](const std::vector<at::Tensor>& gradients) {
+                      return std::vector<at::Tensor>{parallel::rms_norm_backward(gradients[0], x.get(), scale, rstd)};
+                    });
   return y;
 }
 

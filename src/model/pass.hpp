@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
+#include "core/error.hpp"
 #include "core/random.hpp"
 #include "model/routing_record.hpp"
+#include "parallel/activation.hpp"
 #include "parallel/tensor_kernels.hpp"
 #include "parallel/token_axis.hpp"
 
@@ -18,17 +21,44 @@ struct DropoutRates {
   double expert = 0;  // of the experts' inputs
 };
 
+/// Which activations backward makes again instead of finding them kept; the gradients have the same bits. Of a layer
+/// stay, in numbers per token (H hidden, F feed-forward, K keys or values, k experts of inner width D):
+///   none       6 H + 2 K + 3 F + k (H + D)
+///   selective  2 H + 2 F + k D: outputs of o, gate, up, down and of the experts' Down. Norms, q, k, v, attention,
+///              SwiGLU and the experts' inputs are made again, and the next layer's input by the experts' Up.
+///   full       H: the layer's input
+/// and in all three what is small: LoRA's inner activations, the norms' statistics, routing.
+enum class Recompute { none, selective, full };
+
+/// Of train.recompute.
+inline Recompute recompute_named(std::string_view name) {
+  if (name == "none") return Recompute::none;
+  if (name == "selective") return Recompute::selective;
+  if (name == "full") return Recompute::full;
+  core::internal_error("no recompute ", name);
+}
+
 /// One forward pass: its tokens, its randomness, and where routing is recorded (null: not wanted).
 struct Pass {
   const parallel::TokenAxis& axis;
   DropoutRates dropout{};
   std::shared_ptr<RoutingRecord> routing{};
+  Recompute recompute = Recompute::none;
+
+  /// What costs little to make again: all but the following two.
+  parallel::Recall cheap() const { return remade_if(recompute != Recompute::none); }
+  /// Outputs of the wide linears, of the experts' first, and what is added from them.
+  parallel::Recall costly() const { return remade_if(recompute == Recompute::full); }
+  /// The output of a layer, when what it is added from is kept.
+  parallel::Recall layer_output() const { return remade_if(recompute == Recompute::selective); }
 
   /// Mask of LoRA's input number `input` of a layer (0 attention, 1 its output, 2 feed-forward, 3 its output).
   parallel::DropoutMask lora_mask(std::int64_t layer, std::uint64_t input) const {
     return {core::random_key(dropout.seed, core::RandomUse::lora_dropout, static_cast<std::uint64_t>(layer), input),
             dropout.lora, 0};
   }
+
+  static parallel::Recall remade_if(bool remade) { return remade ? parallel::Recall::remade : parallel::Recall::kept; }
 };
 
 }  // namespace caravan::model

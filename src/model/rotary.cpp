@@ -32,7 +32,8 @@ std::vector<Rotary::Stretch> Rotary::stretches(const parallel::TokenAxis& axis) 
   return all;
 }
 
-at::Tensor Rotary::rotate(const at::Tensor& x, const parallel::TokenAxis& axis) const {
+parallel::Activation Rotary::rotate(const parallel::Activation& x, const parallel::TokenAxis& axis,
+                                    parallel::Recall recall) const {
   const auto turn = [head_dim = head_dim_, positions = axis.positions, all = stretches(axis)](const at::Tensor& rows,
                                                                                               bool inverse) {
     for (const Stretch& stretch : all) {
@@ -41,14 +42,17 @@ at::Tensor Rotary::rotate(const at::Tensor& x, const parallel::TokenAxis& axis) 
                        inverse);
     }
   };
-  const at::Tensor rotated = x.detach();
-  turn(rotated, /*inverse=*/false);
-  parallel::connect("rotary", {x}, {rotated}, [turn](const std::vector<at::Tensor>& gradients) {
+  const auto rotated = [turn](const at::Tensor& rows) {
+    turn(rows, /*inverse=*/false);
+    return rows;
+  };
+  const parallel::Activation y = parallel::compute(recall, rotated, x);
+  parallel::connect("rotary", {x.value}, {y.value}, [turn](const std::vector<at::Tensor>& gradients) {
     const at::Tensor dx = gradients[0].contiguous();
     turn(dx, /*inverse=*/true);
     return std::vector<at::Tensor>{dx};
   });
-  return rotated;
+  return y;
 }
 
 }  // namespace caravan::model

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "family/model_spec.hpp"
+#include "parallel/activation.hpp"
 #include "parallel/token_axis.hpp"
 
 namespace caravan::model {
@@ -17,9 +18,10 @@ class Rotary {
  public:
   Rotary(const family::ModelSpec& spec, at::Device device);
 
-  /// x [T, heads · d] of all tokens of the axis. In place: nobody needs the linear's output itself. The gradient is
-  /// rotated back.
-  at::Tensor rotate(const at::Tensor& x, const parallel::TokenAxis& axis) const;
+  /// x [T, heads · d] of all tokens of the axis. In place, also when it is remade: nobody needs the linear's output
+  /// itself. The gradient is rotated back.
+  parallel::Activation rotate(const parallel::Activation& x, const parallel::TokenAxis& axis,
+                              parallel::Recall recall) const;
 
  private:
   /// Consecutive rows with the same frequencies.

@@ -18,11 +18,12 @@ at::Tensor base_product(const at::Tensor& x, const LinearParts& part) {
 
 }  // namespace
 
-/// What ColumnLinears keeps for backward: the shard of x, not the gathered x (a frozen base needs no weight gradient).
+/// What ColumnLinears keeps for backward: the shard of x, not the gathered x (a frozen base needs no weight gradient),
+/// and that for LoRA's A alone.
 struct ColumnLinears::Saved {
-  at::Tensor x;         // [T/TP, in]
-  at::Tensor u;         // [T, Σ r], LoRA's inner activations
-  at::Tensor identity;  // int64 [T/TP]
+  Recalled<at::Tensor> x;  // [T/TP, in]; with LoRA only, like the rest
+  at::Tensor u;            // [T, Σ r], LoRA's inner activations
+  at::Tensor identity;     // int64 [T/TP]
   DropoutMask mask;
 };
 
@@ -31,34 +32,48 @@ ColumnLinears::ColumnLinears(const Context& context, std::vector<LinearParts> pa
   for (const LinearParts& part : parts_) lora_ = lora_ || part.a != nullptr;
 }
 
-std::vector<at::Tensor> ColumnLinears::forward(const at::Tensor& x, const TokenAxis& axis,
-                                               const DropoutMask& mask) const {
-  comm::Communicator& tp = *context_.groups.tp;
-  Saved saved{x.detach(), {}, axis.shard_of(axis.identity), mask};
-  const at::Tensor all = gather_rows(tp, "gather input of column linears", saved.x);
-  if (lora_) {
-    const at::Tensor dropped = dropout(saved.x, saved.identity, mask);
-    std::vector<at::Tensor> inner;
-    for (const LinearParts& part : parts_) {
-      if (part.a) inner.push_back(at::mm(dropped, part.a->value.t()));
-    }
-    saved.u = gather_rows(tp, "gather lora inner activations", at::cat(inner, 1));
-  }
+std::vector<at::Tensor> ColumnLinears::outputs(const at::Tensor& x, const at::Tensor& u) const {
+  const at::Tensor all = gather_rows(*context_.groups.tp, "gather input of column linears", x);
   std::vector<at::Tensor> outputs;
   std::int64_t column = 0;
   for (const LinearParts& part : parts_) {
     at::Tensor y = base_product(all, part);
     if (part.a) {
       const std::int64_t rank = part.a->value.size(0);
-      y.addmm_(saved.u.narrow(1, column, rank), part.b->value.t(), 1.0, scale_);
+      y.addmm_(u.narrow(1, column, rank), part.b->value.t(), 1.0, scale_);
       column += rank;
     }
     outputs.push_back(y);
   }
-  connect("column linears", {x}, outputs, [this, saved](const std::vector<at::Tensor>& gradients) {
+  return outputs;
+}
+
+std::vector<Activation> ColumnLinears::forward(const Activation& x, const TokenAxis& axis, const DropoutMask& mask,
+                                               Recall recall) const {
+  Saved saved;
+  if (lora_) {
+    saved = {x.recalled, {}, axis.shard_of(axis.identity), mask};
+    const at::Tensor dropped = dropout(x.value.detach(), saved.identity, mask);
+    std::vector<at::Tensor> inner;
+    for (const LinearParts& part : parts_) {
+      if (part.a) inner.push_back(at::mm(dropped, part.a->value.t()));
+    }
+    saved.u = gather_rows(*context_.groups.tp, "gather lora inner activations", at::cat(inner, 1));
+  }
+  const std::vector<at::Tensor> values = outputs(x.value.detach(), saved.u);
+  std::vector<Activation> activations;
+  if (recall == Recall::kept) {
+    activations.assign(values.begin(), values.end());
+  } else {
+    const Recalled<std::vector<at::Tensor>> again([this, x = x.recalled, u = saved.u] { return outputs(x.get(), u); });
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      activations.emplace_back(values[i], Recalled<at::Tensor>([again, i] { return again.get()[i]; }));
+    }
+  }
+  connect("column linears", {x.value}, values, [this, saved](const std::vector<at::Tensor>& gradients) {
     return std::vector<at::Tensor>{backward(saved, gradients)};
   });
-  return outputs;
+  return activations;
 }
 
 at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Tensor>& gradients) const {
@@ -86,7 +101,7 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
   at::Tensor dx = reduce_scatter_rows(tp, "reduce input gradient of column linears", dx_all);
   if (!lora_) return dx;
   const at::Tensor du = reduce_scatter_rows(tp, "reduce lora inner gradient", du_all);
-  const at::Tensor dropped = dropout(saved.x, saved.identity, saved.mask);
+  const at::Tensor dropped = dropout(saved.x.get(), saved.identity, saved.mask);
   at::Tensor ddropped;
   column = 0;
   for (const LinearParts& part : parts_) {
@@ -107,20 +122,26 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
 RowLinear::RowLinear(const Context& context, LinearParts parts, double scale)
     : context_(context), parts_(parts), scale_(scale) {}
 
-at::Tensor RowLinear::forward(const at::Tensor& z, const TokenAxis& axis, DropoutMask mask) const {
-  comm::Communicator& tp = *context_.groups.tp;
-  const at::Tensor input = z.detach();
-  mask.first_unit = input.size(1) * context_.grid.tp_rank();
+at::Tensor RowLinear::output(const at::Tensor& z, const at::Tensor& u) const {
   Workspace workspace;
-  at::Tensor partial = at::mm(input, parts_.base->materialise(workspace).t());
-  at::Tensor u;  // [T, r], this rank's part of the sum over inputs
-  if (parts_.a) {
-    u = at::mm(dropout(input, axis.identity, mask), parts_.a->value.t());
-    partial.addmm_(u, parts_.b->value.t(), 1.0, scale_);
-  }
-  at::Tensor y = reduce_scatter_rows(tp, "reduce output of row linear", partial);
+  at::Tensor partial = at::mm(z, parts_.base->materialise(workspace).t());
+  if (parts_.a) partial.addmm_(u, parts_.b->value.t(), 1.0, scale_);
+  at::Tensor y = reduce_scatter_rows(*context_.groups.tp, "reduce output of row linear", partial);
   if (parts_.bias) y.add_(parts_.bias->materialise(workspace));  // once, to the sum
-  connect("row linear", {z}, {y},
+  return y;
+}
+
+Activation RowLinear::forward(const Activation& z, const TokenAxis& axis, DropoutMask mask, Recall recall) const {
+  mask.first_unit = z.value.size(1) * context_.grid.tp_rank();
+  Recalled<at::Tensor> input;  // with LoRA only
+  at::Tensor u;                // [T, r], this rank's part of the sum over inputs
+  if (parts_.a) {
+    input = z.recalled;
+    u = at::mm(dropout(z.value.detach(), axis.identity, mask), parts_.a->value.t());
+  }
+  const Activation y = compute(
+      recall, [this, u](const at::Tensor& again) { return output(again, u); }, z);
+  connect("row linear", {z.value}, {y.value},
           [this, input, u, mask, identity = axis.identity](const std::vector<at::Tensor>& gradients) {
             Workspace unpacked;
             const at::Tensor dy =
@@ -129,7 +150,7 @@ at::Tensor RowLinear::forward(const at::Tensor& z, const TokenAxis& axis, Dropou
             if (parts_.a) {
               add_product(parts_.b->gradient, dy, u, scale_);
               const at::Tensor du = at::mm(dy, parts_.b->value).mul_(scale_);
-              add_product(parts_.a->gradient, du, dropout(input, identity, mask), 1.0);
+              add_product(parts_.a->gradient, du, dropout(input.get(), identity, mask), 1.0);
               add_dropout(dz, at::mm(du, parts_.a->value), identity, mask);
             }
             return std::vector<at::Tensor>{dz};

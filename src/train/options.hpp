@@ -24,6 +24,7 @@ struct Options {
   std::string balance_scope = "batch";
   double expert_dropout = 0.1;
   std::string precision = "fp32";
+  std::string recompute = "none";
   std::int64_t seed = 42;
   std::int64_t log_every = 10;
   bool shuffle = true;
@@ -51,6 +52,8 @@ struct Options {
     visit("expert_dropout", expert_dropout, core::real(0, 0.999),
           "probability that an input of an expert is zeroed in training");
     visit("precision", precision, core::one_of({"fp32"}), "number format of the computation");
+    visit("recompute", recompute, core::one_of({"none", "selective", "full"}),
+          "what backward computes again to save memory; the results have the same bits");
     visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the order of the data and of dropout");
     visit("log_every", log_every, core::whole(1, 1'000'000, "steps"), "one line of progress in so many steps");
     visit("shuffle", shuffle, core::flag(), "a new order of the sequences in every epoch");

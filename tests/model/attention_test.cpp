@@ -80,7 +80,7 @@ TEST_CASE("attention of no document is zeros") {
   out.sum().backward();
   CHECK(gradient_of(q).equal(at::zeros({3, 8})));
   const at::Tensor empty = at::empty({0, 8});
-  CHECK(model::attend(empty, at::empty({0, 4}), at::empty({0, 4}), {2, 1, 4}, {0}).sizes() == empty.sizes());
+  CHECK(model::attend(empty, at::empty({0, 4}), at::empty({0, 4}), {2, 1, 4}, {0}).value.sizes() == empty.sizes());
 }
 
 TEST_CASE("rotary positions turn pairs of halves, and backward turns them back") {
