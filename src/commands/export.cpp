@@ -6,6 +6,7 @@
 
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
+#include "convert/export_adapter.hpp"
 #include "convert/export_card.hpp"
 #include "convert/export_folder.hpp"
 #include "core/build_facts.hpp"
@@ -13,7 +14,9 @@
 #include "core/random.hpp"
 #include "core/text.hpp"
 #include "evaluate/compare.hpp"
+#include "family/families.hpp"
 #include "family/hugging_face_source.hpp"
+#include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::commands {
@@ -92,38 +95,98 @@ std::vector<at::Tensor> trained_logits(const Session& session, const Start& star
   return logits;
 }
 
-/// Reads the folder back into a second model and compares.
-evaluate::LogitDifference check_folder(const Session& session, const fs::path& folder, const TokenTexts& texts,
-                                       const std::vector<at::Tensor>& trained) {
+/// The base that an adapter stands on, as its own folder holds it.
+struct Base {
+  std::string folder;
   family::ModelSpec spec;
-  std::optional<family::HuggingFaceSource> files;
+  family::HuggingFaceSource files;
+};
+
+// Throws unless the checkpoint's model is this base with something added: an adapter folder says nothing else.
+void require_base(const family::ModelSpec& base, const std::string& folder, const family::ModelSpec& trained) {
+  if (base.rotary.theta != trained.rotary.theta) {
+    core::bad_input(folder, "/config.json: rope_theta = ", base.rotary.theta, ", but the model was trained with ",
+                    trained.rotary.theta, ", which an adapter folder cannot say; set it in that file, or export with ",
+                    "merge = true");
+  }
+  family::ModelSpec same = base;
+  same.lora = trained.lora;
+  same.pesc = trained.pesc;
+  if (family::find_family(base.model_type) == family::find_family(trained.model_type)) {
+    same.model_type = trained.model_type;
+  }
+  if (same == trained) return;
+  core::bad_input(folder,
+                  "/config.json describes another model than the one that was trained; set model.base to the "
+                  "folder that caravan upcycle took");
+}
+
+Base open_base(const Session& session, const Start& start) {
+  std::optional<Base> base;
   comm::on_all_ranks(session.world, [&] {
-    spec = family::read_model_spec(folder.string());
-    files.emplace(folder.string(), spec);
+    convert::require_adapter(start.spec);
+    const nlohmann::json settings = start.reader->state().value("config", nlohmann::json::object());
+    std::string folder = session.config.model.base;
+    if (folder.empty()) folder = settings.value("model", nlohmann::json::object()).value("base", "");
+    if (folder.empty()) core::bad_input("model.base is not set, and an adapter is checked on its base: set it");
+    family::ModelSpec spec = family::read_model_spec(folder);
+    require_base(spec, folder, start.spec);
+    family::HuggingFaceSource files(folder, spec);
+    base.emplace(Base{folder, std::move(spec), std::move(files)});
   });
-  Model model(session, spec, *files);
-  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*files); });
+  return std::move(*base);
+}
+
+evaluate::LogitDifference compare(const Session& session, const family::ModelSpec& spec,
+                                  const layout::TensorSource& source, const TokenTexts& texts,
+                                  const std::vector<at::Tensor>& trained) {
+  Model model(session, spec, source);
+  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(source); });
   return evaluate::compare_logits(
       model.context, *model.decoder, texts,
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return trained[text].narrow(0, first, rows); });
 }
 
+/// Reads the folder back into a second model, with its base if it is an adapter, and compares.
+evaluate::LogitDifference check_folder(const Session& session, const fs::path& folder, const std::optional<Base>& base,
+                                       const TokenTexts& texts, const std::vector<at::Tensor>& trained) {
+  family::ModelSpec spec;
+  std::optional<family::HuggingFaceSource> files;
+  std::optional<family::AdaptedSource> adapted;
+  comm::on_all_ranks(session.world, [&] {
+    if (base) {
+      const family::PeftAdapter adapter = family::read_peft_adapter(folder.string());
+      spec = family::adapted(base->spec, adapter);
+      adapted.emplace(base->files, family::PeftSource(adapter, spec));
+    } else {
+      spec = family::read_model_spec(folder.string());
+      files.emplace(folder.string(), spec);
+    }
+  });
+  if (base) return compare(session, spec, *adapted, texts, trained);
+  return compare(session, spec, *files, texts, trained);
+}
+
 fs::path folder_of(const Session& session, std::int64_t step) {
   if (!session.config.export_.folder.empty()) return session.config.export_.folder;
   char name[64];
-  std::snprintf(name, sizeof name, "export-step-%08lld", static_cast<long long>(step));
+  std::snprintf(name, sizeof name, "%s-step-%08lld", session.config.export_.merge ? "export" : "adapter",
+                static_cast<long long>(step));
   return session.run_folder() / name;
 }
 
 core::DType dtype_of(const Session& session, const Start& start) {
   const std::string& name = session.config.export_.dtype;
-  return name == "auto" ? start.spec.dtype : core::dtype_from_name(name);
+  if (name != "auto") return core::dtype_from_name(name);
+  // What was trained is float32, and an adapter is little: it is kept as it is.
+  return session.config.export_.merge ? start.spec.dtype : core::DType::f32;
 }
 
 convert::ExportCard card_of(const Session& session, const Start& start) {
   convert::ExportCard card;
   card.spec = start.spec;
   card.dtype = dtype_of(session, start);
+  card.merged = session.config.export_.merge;
   card.checkpoint = start.folder.string();
   card.step = start.reader->step();
   card.settings = start.reader->state().value("config", nlohmann::json::object());
@@ -131,6 +194,17 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
   if (card.base.empty()) card.base = "a dense model";
   card.program = core::build_facts_text();
   return card;
+}
+
+convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
+                                   const fs::path& folder) {
+  if (card.merged) {
+    return convert::write_model_folder(session.world, {*start.reader, start.spec, start.store, card.dtype, folder});
+  }
+  const double dropout =
+      card.settings.value("lora", nlohmann::json::object()).value("dropout", session.config.lora.dropout);
+  return convert::write_adapter_folder(session.world,
+                                       {*start.reader, start.spec, card.base, dropout, card.dtype, folder});
 }
 
 void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
@@ -146,28 +220,30 @@ int export_checkpoint(const Session& session) {
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) convert::ExportFolder::require_free(folder);
   });
+  std::optional<Base> base;
+  if (!session.config.export_.merge) base.emplace(open_base(session, start));
   const CheckTexts check = choose_texts(session, start);
   // The two models follow each other, so that there is never more than one in memory.
   const std::vector<at::Tensor> trained = trained_logits(session, start, check.texts);
 
   convert::ExportCard card = card_of(session, start);
+  if (base) card.base = base->folder;
   convert::ExportFolder target(session.world, folder);
-  const convert::ExportReport report = convert::write_model_folder(
-      session.world, {*start.reader, start.spec, start.store, card.dtype, target.staging()});
+  const convert::ExportReport report = write_folder(session, start, card, target.staging());
   core::log("exported ", start.folder.string(), " (step ", card.step, "): ", report.elements, " parameters as ",
             core::name_of(card.dtype), ", ", core::format_bytes(report.bytes), " in ", report.shards,
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));
 
-  const evaluate::LogitDifference difference = check_folder(session, target.staging(), check.texts, trained);
+  const evaluate::LogitDifference difference = check_folder(session, target.staging(), base, check.texts, trained);
   const evaluate::LogitTolerance tolerance = card.dtype == core::DType::f32
                                                  ? evaluate::same_weights(difference, start.spec.layers)
                                                  : evaluate::rounded_weights(difference);
   card.verified = evaluate::within(difference, tolerance);
-  card.check = core::concat(
-      "The files were read back, and their logits compared with those of the checkpoint (computed in float32, LoRA "
-      "unmerged) at ",
-      difference.positions, " tokens ", check.origin, ": ", difference.describe(),
-      ". Tolerated: ", tolerance.describe(), ".");
+  card.check = core::concat("The files were read back", base ? " with their base" : "",
+                            ", and their logits compared with those of the checkpoint (computed in float32, LoRA "
+                            "unmerged) at ",
+                            difference.positions, " tokens ", check.origin, ": ", difference.describe(),
+                            ". Tolerated: ", tolerance.describe(), ".");
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) write_verdict(target.staging(), card);
   });

@@ -13,6 +13,7 @@
 #include "core/text.hpp"
 #include "evaluate/reference_file.hpp"
 #include "family/hugging_face_source.hpp"
+#include "family/peft_source.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -20,10 +21,11 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr const char* usage =
-    "usage: caravan verify --model=DIR --reference=FILE.safetensors [--tolerance=…] [--layout.tp=…] [--layout.ep=…]";
+    "usage: caravan verify --model=DIR [--adapter=DIR] --reference=FILE.safetensors [--tolerance=…] [--layout.tp=…] "
+    "[--layout.ep=…]";
 
 struct Request {
-  std::string model, reference;
+  std::string model, adapter, reference;
   std::optional<double> tolerance;
   config::Config config;  // of the layout; the rest is at its defaults
 };
@@ -44,7 +46,7 @@ double read_tolerance(const std::string& text) {
 
 // The flags and their values, each at most once.
 std::map<std::string, std::string> read_flags(const std::vector<std::string>& arguments) {
-  const std::vector<std::string> names{"model", "reference", "tolerance", "layout.tp", "layout.ep"};
+  const std::vector<std::string> names{"model", "adapter", "reference", "tolerance", "layout.tp", "layout.ep"};
   po::options_description known;
   for (const std::string& name : names) known.add_options()(name.c_str(), po::value<std::string>());
   using namespace po::command_line_style;
@@ -76,6 +78,7 @@ Request read_request(const std::vector<std::string>& arguments) {
   Request request;
   for (const auto& [name, value] : read_flags(arguments)) {
     if (name == "model") request.model = value;
+    if (name == "adapter") request.adapter = value;
     if (name == "reference") request.reference = value;
     if (name == "tolerance") request.tolerance = read_tolerance(value);
     for (const config::Field& field : config::fields_of(request.config)) {
@@ -88,21 +91,27 @@ Request read_request(const std::vector<std::string>& arguments) {
   return request;
 }
 
-/// A Hugging Face folder or a checkpoint, open on all ranks.
+/// A Hugging Face folder, with an adapter or without, or a checkpoint, open on all ranks.
 struct OpenModel {
   family::ModelSpec spec;
   std::optional<checkpoint::CheckpointReader> checkpoint;
-  std::optional<family::HuggingFaceSource> files;
+  std::unique_ptr<family::HuggingFaceSource> files;  // where `adapted` finds it when the model moves
+  std::optional<family::AdaptedSource> adapted;
 
   const layout::TensorSource& source() const {
     if (checkpoint) return *checkpoint;
+    if (adapted) return *adapted;
     return *files;
   }
 };
 
-OpenModel open_model(const Session& session, const std::filesystem::path& folder) {
+OpenModel open_model(const Session& session, const std::filesystem::path& folder, const std::string& adapter_folder) {
   OpenModel model;
   if (std::filesystem::exists(folder / "manifest.json")) {
+    if (!adapter_folder.empty()) {
+      core::bad_input("--adapter=", adapter_folder, " goes with a Hugging Face folder, but ", folder.string(),
+                      " is a checkpoint");
+    }
     Start start = open_start(session, folder);
     model.spec = std::move(start.spec);
     model.checkpoint.emplace(std::move(*start.reader));
@@ -114,7 +123,11 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
                       (folder / "checkpoints" / "step-00000000").string());
     }
     model.spec = family::read_model_spec(folder.string());
-    model.files.emplace(folder.string(), model.spec);
+    model.files = std::make_unique<family::HuggingFaceSource>(folder.string(), model.spec);
+    if (adapter_folder.empty()) return;
+    const family::PeftAdapter adapter = family::read_peft_adapter(adapter_folder);
+    model.spec = family::adapted(model.spec, adapter);
+    model.adapted.emplace(*model.files, family::PeftSource(adapter, model.spec));
   });
   return model;
 }
@@ -127,12 +140,13 @@ evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::Re
 
 int run(const Request& request, comm::Communicator& world) {
   const Session session{request.config, world};
-  const OpenModel opened = open_model(session, request.model);
+  const OpenModel opened = open_model(session, request.model, request.adapter);
   std::optional<evaluate::ReferenceFile> reference;
   comm::on_all_ranks(world, [&] { reference.emplace(request.reference, opened.spec.vocabulary); });
   Model model(session, opened.spec, opened.source());
   comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });
-  core::log("verifying ", request.model, " against ", request.reference, " on ", model.grid.describe());
+  core::log("verifying ", request.model, request.adapter.empty() ? "" : " with " + request.adapter, " against ",
+            request.reference, " on ", model.grid.describe());
   const evaluate::LogitDifference difference = evaluate::compare_logits(
       model.context, *model.decoder, reference->texts(),
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return reference->logits(text, first, rows); });

@@ -6,12 +6,9 @@
 #include <string>
 
 #include "comm/communicator.hpp"
-#include "convert/export_tensors.hpp"
+#include "convert/tensor_files.hpp"
 
 namespace caravan::convert {
-
-/// Shards of a folder are no larger, unless one tensor is: what transformers writes by default.
-inline constexpr std::uint64_t default_shard_bytes = 5'000'000'000;
 
 struct ExportRequest {
   const layout::TensorSource& source;  // holds every tensor of `spec`
@@ -20,14 +17,6 @@ struct ExportRequest {
   core::DType dtype = core::DType::f32;
   std::filesystem::path folder;  // to write into; it exists
   std::uint64_t shard_bytes = default_shard_bytes;
-};
-
-struct ExportReport {
-  std::int64_t tensors = 0;
-  std::int64_t elements = 0;
-  std::uint64_t bytes = 0;  // of the tensors
-  std::int64_t shards = 0;
-  double seconds = 0;
 };
 
 /// The model that the folder describes: LoRA is in its weights.

@@ -36,11 +36,14 @@ std::string training_text(const ExportCard& card) {
   return text;
 }
 
-std::string lora_text(const family::ModelSpec& spec) {
-  if (!spec.lora) return "";
-  return concat("LoRA of rank ", spec.lora->rank, " and alpha ", spec.lora->alpha, " on ",
-                core::join(spec.lora->targets), " was trained with it and is merged into the weights: W + ",
-                spec.lora->scale(), " · B · A in float32, rounded once.\n");
+std::string lora_text(const ExportCard& card) {
+  if (!card.spec.lora) return "";
+  const family::Lora& lora = *card.spec.lora;
+  return concat("LoRA of rank ", lora.rank, " and alpha ", lora.alpha, lora.rank_stabilised ? ", rank-stabilised," : "",
+                " on ", core::join(lora.targets), " was trained with it",
+                card.merged ? concat(" and is merged into the weights: W + ", lora.scale(),
+                                     " · B · A in float32, rounded once.\n")
+                            : concat("; the weights are W + ", lora.scale(), " · B · A.\n"));
 }
 
 std::string rope_text(const family::ModelSpec& spec) {
@@ -52,6 +55,40 @@ std::string rope_text(const family::ModelSpec& spec) {
         "results than this model was trained for. Caravan honours the field (model.rope_theta overrides it).";
   }
   return text + "\n";
+}
+
+// How to load a whole model: by the class that its family's authors published, if any.
+std::string class_text(const family::ModelSpec& spec) {
+  const family::Family& family = family::family_of(spec.model_type);
+  const std::string stock = concat("transformers' own ", family.architecture, " would leave the adapters out.\n\n");
+  if (family.auto_config.empty()) {
+    return concat("No class for transformers is published for ", family.crafted, "; ", stock);
+  }
+  const auto file_of = [](const std::string& name) { return name.substr(0, name.find('.')) + ".py"; };
+  return concat("config.json's auto_map names the official classes: put their ", file_of(family.auto_config), " and ",
+                file_of(family.auto_model), " beside these files, and load the folder with trust_remote_code=True. ",
+                stock);
+}
+
+std::string files_text(const ExportCard& card) {
+  if (card.merged) {
+    return concat("Tensors are ", core::name_of(card.dtype),
+                  " safetensors under the official names; the tokenizer is the dense model's. ", class_text(card.spec),
+                  rope_text(card.spec));
+  }
+  std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors; the base is not among them.\n\n");
+  if (card.spec.lora) {
+    text += concat("- adapter_config.json, adapter_model.safetensors: LoRA, for PeftModel.from_pretrained on ",
+                   card.base, "\n");
+  }
+  if (card.spec.pesc) {
+    text +=
+        "- pesc/config.json, pesc/model.safetensors: routers and adapters, which PEFT does not know and leaves out, "
+        "under the names that they have in a whole model\n";
+  }
+  return text +
+         "\nCaravan takes base and adapter together: caravan upcycle with model.base and model.adapter, caravan "
+         "verify with --model and --adapter.\n";
 }
 
 }  // namespace
@@ -66,12 +103,8 @@ std::string card_text(const ExportCard& card) {
       pesc.scaling,
       "): parameter-efficient sparsity crafting (Wu et al., EMNLP 2024). Written by Caravan from the checkpoint of "
       "step ",
-      card.step, ", ", card.checkpoint, ".\n\n## Training\n", training_text(card), "\n", lora_text(card.spec),
-      "\n## Files\nTensors are ", core::name_of(card.dtype),
-      " safetensors under the official names; the tokenizer is the dense model's. config.json's auto_map names the "
-      "official Camelidae class: put its configuration_camelidae.py and modeling_camelidae.py beside these files, and "
-      "load the folder with trust_remote_code=True. transformers' own Llama class would leave the adapters out.\n\n",
-      rope_text(card.spec), "\n## Check\n", card.verified ? "Verified. " : "**Not verified.** ", card.check,
+      card.step, ", ", card.checkpoint, ".\n\n## Training\n", training_text(card), "\n", lora_text(card),
+      "\n## Files\n", files_text(card), "\n## Check\n", card.verified ? "Verified. " : "**Not verified.** ", card.check,
       "\n\n## Program\n", card.program, "\n");
 }
 

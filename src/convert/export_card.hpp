@@ -13,6 +13,7 @@ namespace caravan::convert {
 struct ExportCard {
   family::ModelSpec spec;  // of the trained model, with LoRA
   core::DType dtype = core::DType::f32;
+  bool merged = true;       // false: the folder is a PEFT adapter for `base`
   std::string base;         // the dense model's folder, as the configuration names it
   std::string checkpoint;   // folder
   std::int64_t step = 0;    // of the checkpoint

@@ -26,13 +26,19 @@ struct UpcycleOptions {
 /// Section [export]: the Hugging Face folder that a checkpoint becomes.
 struct ExportOptions {
   std::string folder;
+  bool merge = true;
   std::string dtype = "auto";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("folder", folder, core::path(), "folder to write; empty: export-step-XXXXXXXX in the run folder");
+    visit(
+        "folder", folder, core::path(),
+        "folder to write; empty: export-step-XXXXXXXX in the run folder, or adapter-step-XXXXXXXX when merge = false");
+    visit("merge", merge, core::flag(),
+          "true: the whole model, with LoRA in its weights; false: a PEFT adapter for model.base, with the mixture in "
+          "its subfolder pesc");
     visit("dtype", dtype, core::one_of({"auto", "float32", "bfloat16", "float16"}),
-          "element type of the exported tensors; auto: the base's torch_dtype");
+          "element type of the exported tensors; auto: the base's torch_dtype, or float32 when merge = false");
   }
 };
 

@@ -21,13 +21,13 @@
 #include "family/hugging_face_source.hpp"
 #include "family/initial_values.hpp"
 #include "family/parameters.hpp"
+#include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::convert {
 namespace {
 
 namespace fs = std::filesystem;
-using family::HuggingFaceSource;
 using layout::ParameterSpec;
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
@@ -55,7 +55,7 @@ std::vector<int> share_by_bytes(const std::vector<ParameterSpec>& parameters, in
 }
 
 std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& parameters, int rank, int ranks,
-                                              const HuggingFaceSource& source, std::uint64_t seed,
+                                              const layout::TensorSource& source, std::uint64_t seed,
                                               ByteProgress& progress) {
   const std::vector<int> owner = share_by_bytes(parameters, ranks);
   std::vector<checkpoint::Piece> pieces;
@@ -77,7 +77,7 @@ std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& 
 }
 
 // What a checkpoint of step 0 is made from; equal facts give equal bytes.
-json facts_of(const UpcycleRequest& request, const std::string& config, const HuggingFaceSource& source,
+json facts_of(const UpcycleRequest& request, const std::string& config, const layout::TensorSource& source,
               const std::vector<ParameterSpec>& parameters) {
   char fingerprint[17];
   std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
@@ -123,7 +123,7 @@ void write_companions(const UpcycleRequest& request, const std::string& config) 
 }
 
 // Says so when torch_dtype and the files disagree: the values are then rounded, or widened, to torch_dtype.
-void warn_of_conversion(const HuggingFaceSource& source, const std::vector<ParameterSpec>& parameters) {
+void warn_of_conversion(const layout::TensorSource& source, const std::vector<ParameterSpec>& parameters) {
   const ParameterSpec* first = nullptr;
   int converted = 0;
   for (const ParameterSpec& parameter : parameters) {
@@ -141,14 +141,19 @@ void warn_of_conversion(const HuggingFaceSource& source, const std::vector<Param
 UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) {
   const Clock::time_point start = Clock::now();
   family::ModelSpec base;
-  std::optional<HuggingFaceSource> opened;
+  std::optional<family::HuggingFaceSource> files;
+  std::optional<family::AdaptedSource> with_adapter;
   std::string config;
   comm::on_all_ranks(world, [&] {
     base = family::read_model_spec(request.base, request.spec.rotary.theta);
-    opened.emplace(request.base, base);
+    files.emplace(request.base, base);
+    if (!request.adapter.empty()) {
+      const family::PeftAdapter adapter = family::read_peft_adapter(request.adapter);
+      with_adapter.emplace(*files, family::PeftSource(adapter, family::adapted(base, adapter)));
+    }
     config = family::crafted_config(io::read_file(fs::path(request.base) / "config.json"), request.spec);
   });
-  const HuggingFaceSource& source = *opened;
+  const layout::TensorSource& source = with_adapter ? static_cast<const layout::TensorSource&>(*with_adapter) : *files;
   const std::vector<ParameterSpec> parameters = family::parameter_specs(request.spec);
 
   UpcycleReport report;

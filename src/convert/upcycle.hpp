@@ -16,6 +16,7 @@ struct UpcycleRequest {
   std::filesystem::path folder;  // checkpoint to write, …/step-00000000
   std::uint64_t seed = 0;        // of the initial values
   std::string program;           // version and build facts, for the manifest
+  std::string adapter{};         // PEFT folder whose tensors replace initial values; empty: none
 };
 
 struct UpcycleReport {
@@ -28,11 +29,11 @@ struct UpcycleReport {
 
 /// Collective. Writes the checkpoint of step 0: the base's tensors in the specification's dtype, the trainables'
 /// initial values (Up and LoRA B zero, so that it computes exactly what the base does; the adapters of a base that has
-/// them are kept), and beside the tensors
-/// config.json of the crafted model and the base's tokenizer files. The ranks share the tensors; each holds one block
-/// of rows at a time. The result does not depend on the number of ranks.
-/// Throws on all ranks (exit 2) when a tensor of the base is missing, not expected, of another shape or not finite, or
-/// when the folder holds a checkpoint that another configuration, seed or base gave; exit 74 when the storage is full.
+/// them are kept, and what the PEFT folder holds is taken from there), and beside the tensors config.json of the
+/// crafted model and the base's tokenizer files. The ranks share the tensors; each holds one block of rows at a time.
+/// The result does not depend on the number of ranks. Throws on all ranks (exit 2) when a tensor of the base or the
+/// PEFT folder is missing, not expected, of another shape or not finite, or when the folder holds a checkpoint that
+/// another configuration, seed or base gave; exit 74 when the storage is full.
 UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request);
 
 }  // namespace caravan::convert

@@ -8,6 +8,7 @@ namespace caravan::family {
 /// Section [model].
 struct ModelOptions {
   std::string base;
+  std::string adapter;
   std::string store;
   double rope_theta = 0;
 
@@ -15,6 +16,9 @@ struct ModelOptions {
   void describe(Visitor& visit) {
     visit("base", base, core::path(),
           "Hugging Face folder of the base, dense or with adapters: config.json, *.safetensors");
+    visit("adapter", adapter, core::path(),
+          "PEFT LoRA folder to begin from: adapter_config.json, adapter_model.safetensors, and pesc/ where caravan "
+          "export wrote it; empty: [lora] and [upcycle] say what begins");
     visit("store", store, core::path(),
           "checkpoint of step 0, which upcycle writes and which holds the frozen tensors; empty: the run's own");
     visit("rope_theta", rope_theta, core::real(0, 1e12), "base of the rotary embedding; 0: config.json's rope_theta");

@@ -54,6 +54,13 @@ other_model no_weights && rm -- "$work/no_weights/model.safetensors"
 other_model no_tokenizer && rm -- "$work/no_tokenizer/tokenizer.model"
 other_model bad_tokenizer && truncate -s 100 -- "$work/bad_tokenizer/tokenizer.model"
 
+# other_adapter NAME: a copy of PEFT's adapter, to be damaged.
+other_adapter() { mkdir -- "$work/$1" && cp -- "$CARAVAN_SOURCE"/tests/data/fixtures-more/peft/lora/adapter_{config.json,model.safetensors} "$work/$1/" && chmod u+w -- "$work/$1"/*; }
+other_adapter dora && sed -i 's/"use_dora": false/"use_dora": true/' "$work/dora/adapter_config.json"
+other_adapter other_rank && sed -i 's/"r": 8/"r": 4/' "$work/other_rank/adapter_config.json"
+other_adapter cut_adapter && truncate -s -8 -- "$work/cut_adapter/adapter_model.safetensors"
+other_adapter no_tensors && rm -- "$work/no_tensors/adapter_model.safetensors"
+
 head -n 3 -- "$work/instructions.jsonl" >"$work/bad_json.jsonl" && echo '{"instruction": "a", "conversation": [' >>"$work/bad_json.jsonl"
 head -n 2 -- "$work/instructions.jsonl" >"$work/no_field.jsonl" && echo '{"instruction": "a", "conversation": [{"input": "b"}]}' >>"$work/no_field.jsonl"
 : >"$work/empty.jsonl"
@@ -103,6 +110,15 @@ files_rows() {
   refused 0 upcycle "$config" "--run.folder=$work/new" "--model.base=$work/half_config" -- "$work/half_config/config.json"
   refused 0 upcycle "$config" "--run.folder=$work/new" "--model.base=$work/no_config" -- "$work/no_config" config.json
   refused 0 upcycle "$config" "--run.folder=$work/new" "--model.base=$work/no_weights" -- "$work/no_weights"
+  # Adapters.
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/nowhere" -- "$work/nowhere" 'PEFT'
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/no_config" -- "$work/no_config/adapter_config.json"
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/dora" -- "$work/dora/adapter_config.json: use_dora = true" merge_and_unload
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/other_rank" -- "$work/other_rank" 'lora_A.weight has shape'
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/cut_adapter" -- "$work/cut_adapter/adapter_model.safetensors"
+  refused 0 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/no_tensors" -- "$work/no_tensors/adapter_model.safetensors"
+  refused 0 upcycle "$config" "--model.adapter=$CARAVAN_SOURCE/tests/data/fixtures-more/peft/lora" -- "$work/origin/checkpoints/step-00000000"
+
   refused 0 upcycle "$config" --upcycle.experts=8 -- "$work/origin/checkpoints/step-00000000"
 
   # Instructions.
@@ -151,6 +167,8 @@ ranks_rows() {
   # One message however many ranks there are, before and after MPI has started.
   refused 4 trian "$config" -- 'unknown command "trian"'
   refused 4 train "$work/no_folder.ini" -- 'run.folder is not set'
+  refused 2 export "$config" --export.merge=false "--model.base=$work/foreign" -- "$work/foreign/config.json" bert
+  refused 4 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/dora" -- "$work/dora/adapter_config.json" use_dora
   refused 4 upcycle "$config" "--run.folder=$work/new" "--model.base=$work/cut" -- "$work/cut/model.safetensors"
   refused 4 train "$config" "--run.folder=$work/new" -- 'caravan upcycle'
   refused 4 evaluate "$config" --evaluate.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007

@@ -9,6 +9,7 @@ namespace {
 
 convert::ExportCard card() {
   convert::ExportCard card;
+  card.spec.model_type = "camelidae";
   card.spec.rotary.theta = 10000;
   card.spec.pesc = family::Pesc{8, 2, 512, 0.25};
   card.spec.lora = family::Lora{64, 16, {"q_proj", "v_proj"}};
@@ -57,4 +58,35 @@ TEST_CASE("the card warns of the class that ignores rope_theta, of an untrained 
     CHECK(has(text, part));
   }
   CHECK(has(convert::unverified_text(other), "They differ by 3."));
+}
+
+TEST_CASE("the card names the class of the family, or says that there is none") {
+  CHECK(has(convert::card_text(card()), "put their configuration_camelidae.py and modeling_camelidae.py beside"));
+  convert::ExportCard other = card();
+  other.spec.model_type = "sparsetral";
+  CHECK(has(convert::card_text(other), "put their configuration_sparsetral.py and modeling_sparsetral.py beside"));
+  CHECK(has(convert::card_text(other), "transformers' own MistralForCausalLM would leave the adapters out"));
+  other.spec.model_type = "qwen2idae";
+  CHECK(has(convert::card_text(other), "No class for transformers is published for qwen2idae"));
+  CHECK_FALSE(has(convert::card_text(other), "camelidae.py"));
+}
+
+TEST_CASE("the card of an adapter says what belongs to it and claims no merged weights") {
+  convert::ExportCard adapter = card();
+  adapter.merged = false;
+  adapter.spec.lora->rank_stabilised = true;
+  const std::string text = convert::card_text(adapter);
+  // alpha / √rank = 16 / 8
+  for (const char* part : {"rank 64 and alpha 16, rank-stabilised, on q_proj and v_proj", "W + 2 · B · A",
+                           "PeftModel.from_pretrained on models/Llama-2-7b-hf", "pesc/model.safetensors",
+                           "Verified. They are the same."}) {
+    INFO(part);
+    CHECK(has(text, part));
+  }
+  for (const char* part : {"merged into", "auto_map", "the tokenizer is"}) {
+    INFO(part);
+    CHECK_FALSE(has(text, part));
+  }
+  adapter.spec.lora.reset();
+  CHECK_FALSE(has(convert::card_text(adapter), "adapter_config.json"));
 }

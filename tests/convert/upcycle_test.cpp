@@ -12,6 +12,7 @@
 #include "checkpoint/reader.hpp"
 #include "comm/mpi_runtime.hpp"
 #include "core/error.hpp"
+#include "family/hugging_face_source.hpp"
 #include "family/initial_values.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
@@ -172,6 +173,21 @@ TEST_CASE("a weight that is not finite is refused on all ranks and commits nothi
   CHECK_FALSE(fs::exists(request.folder / "manifest.json"));
 }
 
-TEST_CASE("a base with adapters is refused") {
-  CHECK_THROWS_AS(request_for(family::fixture("camelidae-tiny"), "x"), core::Error);
+TEST_CASE("a base with adapters keeps them, and gets the updates that are asked for") {
+  Shared shared;
+  const std::string base = family::fixture("camelidae-tiny");
+  const auto request = request_for(base, shared.folder);
+  const family::ModelSpec spec = family::read_model_spec(base);
+  CHECK(request.spec.pesc == spec.pesc);
+  convert::upcycle(*shared.world, request);
+  const checkpoint::CheckpointReader reader(request.folder);
+  const family::HuggingFaceSource files(base, spec);
+  int kept = 0;
+  for (const auto& parameter : family::parameter_specs(request.spec)) {
+    if (!files.contains(parameter.name)) continue;
+    INFO(parameter.name);
+    kept += parameter.trainable ? 1 : 0;
+    CHECK(bytes_of(reader, parameter.name, core::DType::f32) == bytes_of(files, parameter.name, core::DType::f32));
+  }
+  CHECK(kept == 3 * spec.layers);
 }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "family/peft_source.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <filesystem>
+
+#include "core/error.hpp"
+#include "family/parameters.hpp"
+#include "io/copy_converted.hpp"
+
+namespace caravan::family {
+namespace {
+
+namespace fs = std::filesystem;
+using Info = layout::TensorSource::Info;
+
+// Empty, or what is wrong with a tensor of the folder.
+std::string complaint(const std::string& name, const Info& info, const layout::Shape& shape) {
+  if (info.shape != shape) {
+    return core::concat(name, " has shape ", layout::to_string(info.shape), ", the configurations make it ",
+                        layout::to_string(shape));
+  }
+  if (!io::convertible(info.dtype, core::DType::f32)) {
+    return core::concat(name, " has elements of ", core::name_of(info.dtype), ", which is no floating type");
+  }
+  return "";
+}
+
+[[noreturn]] void refuse(const std::string& folder, const std::vector<std::string>& complaints) {
+  constexpr std::size_t most = 8;
+  std::string text = folder + ": tensors do not fit the adapter's configuration and the base: ";
+  for (std::size_t i = 0; i < complaints.size() && i < most; ++i) text += (i > 0 ? "; " : "") + complaints[i];
+  if (complaints.size() > most) text += core::concat("; and ", complaints.size() - most, " more");
+  core::bad_input(text);
+}
+
+io::SafetensorsFile open_factors(const fs::path& folder) {
+  const fs::path file = folder / "adapter_model.safetensors";
+  if (!fs::exists(file) && fs::exists(folder / "adapter_model.bin")) {
+    core::bad_input(folder.string(),
+                    ": the adapter is in adapter_model.bin only, a format that can run code when it is read; convert "
+                    "it with PEFT's save_pretrained(safe_serialization=True)");
+  }
+  return io::SafetensorsFile(file);
+}
+
+// Files written before peft 0.3 name the adapter inside the tensor's name.
+std::string with_adapter_name(std::string name) { return name.insert(name.rfind('.'), ".default"); }
+
+}  // namespace
+
+PeftSource::PeftSource(const PeftAdapter& adapter, const ModelSpec& spec) : folder_(adapter.folder) {
+  if (adapter.lora) factors_.emplace(open_factors(folder_));
+  if (adapter.pesc) mixture_.emplace(fs::path(folder_) / peft_mixture_folder);
+  std::set<std::string> expected;
+  std::vector<std::string> complaints;
+  for (const layout::ParameterSpec& parameter : parameter_specs(spec)) {
+    if (!parameter.trainable) continue;
+    // Of what the specification can train, LoRA factors alone have no name in a model folder.
+    if (hugging_face_parts(spec, parameter).empty()) {
+      add_factor(parameter, expected, complaints);
+    } else if (mixture_) {
+      add_mixture(spec, parameter, expected, complaints);
+    }
+  }
+  const auto look_for_more = [&](const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+      if (!expected.contains(name)) complaints.push_back(name + " is not expected");
+    }
+  };
+  if (factors_) look_for_more(factors_->names());
+  if (mixture_) look_for_more(mixture_->names());
+  if (!complaints.empty()) refuse(folder_, complaints);
+}
+
+void PeftSource::add_factor(const layout::ParameterSpec& parameter, std::set<std::string>& expected,
+                            std::vector<std::string>& complaints) {
+  const std::string plain = peft_name(parameter.name), named = with_adapter_name(plain);
+  expected.insert({plain, named});
+  if (factors_->contains(plain) && factors_->contains(named)) {
+    complaints.push_back(core::concat(plain, " is there twice, also as ", named));
+    return;
+  }
+  const std::string& name = factors_->contains(named) ? named : plain;
+  std::string text =
+      factors_->contains(name) ? complaint(name, factors_->info(name), parameter.shape) : name + " is missing";
+  if (!text.empty()) complaints.push_back(std::move(text));
+  tensors_.emplace(parameter.name, Tensor{parameter.shape, name, {}});
+}
+
+void PeftSource::add_mixture(const ModelSpec& spec, const layout::ParameterSpec& parameter,
+                             std::set<std::string>& expected, std::vector<std::string>& complaints) {
+  std::vector<ForeignPart> parts = hugging_face_parts(spec, parameter);
+  for (const ForeignPart& part : parts) {
+    expected.insert(part.name);
+    std::string text = mixture_->contains(part.name) ? complaint(part.name, mixture_->info(part.name), part.shape)
+                                                     : part.name + " is missing";
+    if (!text.empty()) complaints.push_back(std::move(text));
+  }
+  tensors_.emplace(parameter.name, Tensor{parameter.shape, "", std::move(parts)});
+}
+
+const PeftSource::Tensor& PeftSource::tensor(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) core::bad_input(where(), ": there is no tensor ", name);
+  return found->second;
+}
+
+layout::TensorSource::Info PeftSource::info(const std::string& name) const {
+  const Tensor& ours = tensor(name);
+  const Info stored = ours.parts.empty() ? factors_->info(ours.factor) : mixture_->info(ours.parts.front().name);
+  return {ours.shape, stored.dtype};
+}
+
+void PeftSource::read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const {
+  const Tensor& ours = tensor(name);
+  std::vector<float> values;
+  auto* out = static_cast<std::byte*>(target);
+  const auto hand_over = [&](const std::string& file, const std::string& foreign) {
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+      core::bad_input(file, ": ", foreign, " holds NaN or infinity; take an adapter of an earlier step");
+    }
+    core::convert(values.data(), core::DType::f32, out, dtype, values.size());
+    out += values.size() * core::size_of(dtype);
+  };
+  if (part.count() == 0) return;
+  if (ours.parts.empty()) {
+    values.resize(static_cast<std::size_t>(part.count()));
+    io::copy_converted(part, layout::whole(ours.shape), factors_->data(ours.factor), factors_->info(ours.factor).dtype,
+                       part, values.data(), core::DType::f32);
+    hand_over(factors_->path().string(), ours.factor);
+  }
+  for (const ForeignPart& foreign : ours.parts) {
+    const auto box = layout::intersect(part, foreign.place);
+    if (!box) continue;
+    // A foreign tensor is whole, or one index of our first dimension, so boxes follow each other without gaps.
+    layout::Rectangle inside = *box;
+    if (foreign.shape.size() < ours.shape.size()) {
+      inside.offset.erase(inside.offset.begin());
+      inside.extent.erase(inside.extent.begin());
+    }
+    values.resize(static_cast<std::size_t>(box->count()));
+    mixture_->read(foreign.name, inside, core::DType::f32, values.data());
+    hand_over(mixture_->file_of(foreign.name).path().string(), foreign.name);
+  }
+}
+
+}  // namespace caravan::family
