@@ -45,7 +45,8 @@ int evaluate(const Session& session) {
   Model model(session, start);
   comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });
 
-  core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe());
+  core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe(),
+            ", in ", config.train.precision);
   const evaluate::HeldOutLoss loss = evaluate::held_out_loss(model.context, *model.decoder, *held_out,
                                                              config.evaluate.samples, config.train.micro_batch);
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
@@ -63,11 +64,9 @@ int evaluate(const Session& session) {
     if (!session.first()) return;
     std::string name = std::to_string(start.reader->step());
     name = "evaluate-step-" + std::string(8 - std::min<std::size_t>(8, name.size()), '0') + name + ".json";
-    const nlohmann::json report{{"step", start.reader->step()},
-                                {"loss", loss.loss},
-                                {"response_tokens", loss.targets},
-                                {"samples", loss.sequences},
-                                {"answer", text}};
+    const nlohmann::json report{{"step", start.reader->step()},        {"loss", loss.loss},
+                                {"response_tokens", loss.targets},     {"samples", loss.sequences},
+                                {"precision", config.train.precision}, {"answer", text}};
     std::filesystem::create_directories(session.run_folder());
     io::write_file_atomically(session.run_folder() / name,
                               report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");

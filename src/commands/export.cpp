@@ -235,15 +235,15 @@ int export_checkpoint(const Session& session) {
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));
 
   const evaluate::LogitDifference difference = check_folder(session, target.staging(), base, check.texts, trained);
-  const evaluate::LogitTolerance tolerance = card.dtype == core::DType::f32
-                                                 ? evaluate::same_weights(difference, start.spec.layers)
-                                                 : evaluate::rounded_weights(difference);
+  const std::string& precision = session.config.train.precision;
+  const bool exact = card.dtype == core::DType::f32 && precision == "fp32";
+  const evaluate::LogitTolerance tolerance =
+      exact ? evaluate::same_weights(difference, start.spec.layers) : evaluate::rounded_weights(difference);
   card.verified = evaluate::within(difference, tolerance);
   card.check = core::concat("The files were read back", base ? " with their base" : "",
-                            ", and their logits compared with those of the checkpoint (computed in float32, LoRA "
-                            "unmerged) at ",
-                            difference.positions, " tokens ", check.origin, ": ", difference.describe(),
-                            ". Tolerated: ", tolerance.describe(), ".");
+                            ", and their logits compared with those of the checkpoint (both computed in ", precision,
+                            ", the checkpoint's LoRA unmerged) at ", difference.positions, " tokens ", check.origin,
+                            ": ", difference.describe(), ". Tolerated: ", tolerance.describe(), ".");
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) write_verdict(target.staging(), card);
   });

@@ -7,6 +7,11 @@
 #include "family/parameters.hpp"
 
 namespace caravan::commands {
+namespace {
+
+at::ScalarType compute_type(const std::string& precision) { return precision == "bf16" ? at::kBFloat16 : at::kFloat; }
+
+}  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
   const std::string& store = session.config.model.store;
@@ -72,7 +77,7 @@ Model::Model(const Session& session, const Start& start) : Model(session, start.
 Model::Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source)
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
-      context{grid, groups},
+      context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
       parameters(family::parameter_specs(spec), context) {
   comm::on_all_ranks(session.world, [&] { parameters.load_frozen(source); });
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);

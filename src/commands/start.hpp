@@ -40,7 +40,7 @@ std::filesystem::path choose_together(const Session& session, const std::functio
 /// This rank's grid. Collective. Throws (exit 2) when the layout does not divide the ranks or the model.
 layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec);
 
-/// A model on this rank's grid with its frozen tensors.
+/// A model on this rank's grid with its frozen tensors, computing in train.precision.
 struct Model {
   /// Collective. Refuses layouts as checked_grid does, before anything is allocated.
   Model(const Session& session, const Start& start);

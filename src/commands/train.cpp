@@ -67,7 +67,7 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   core::log(core::build_facts_text());
   core::log(model.grid.describe(), "; ", packed.sequences(), " sequences, batch ", options.batch, " in ",
             batches.accumulation(), " micro-step", batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps,
-            " steps, warm-up ", schedule.warmup);
+            " steps, warm-up ", schedule.warmup, ", computing in ", options.precision);
   if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");

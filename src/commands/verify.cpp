@@ -21,13 +21,13 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr const char* usage =
-    "usage: caravan verify --model=DIR [--adapter=DIR] --reference=FILE.safetensors [--tolerance=…] [--layout.tp=…] "
-    "[--layout.ep=…]";
+    "usage: caravan verify --model=DIR [--adapter=DIR] --reference=FILE.safetensors [--precision=fp32|bf16] "
+    "[--tolerance=…] [--layout.tp=…] [--layout.ep=…]";
 
 struct Request {
   std::string model, adapter, reference;
   std::optional<double> tolerance;
-  config::Config config;  // of the layout; the rest is at its defaults
+  config::Config config;  // of the layout and the precision; the rest is at its defaults
 };
 
 template <typename... Parts>
@@ -46,7 +46,8 @@ double read_tolerance(const std::string& text) {
 
 // The flags and their values, each at most once.
 std::map<std::string, std::string> read_flags(const std::vector<std::string>& arguments) {
-  const std::vector<std::string> names{"model", "adapter", "reference", "tolerance", "layout.tp", "layout.ep"};
+  const std::vector<std::string> names{"model",     "adapter",   "reference", "precision",
+                                       "tolerance", "layout.tp", "layout.ep"};
   po::options_description known;
   for (const std::string& name : names) known.add_options()(name.c_str(), po::value<std::string>());
   using namespace po::command_line_style;
@@ -76,13 +77,15 @@ std::map<std::string, std::string> read_flags(const std::vector<std::string>& ar
 
 Request read_request(const std::vector<std::string>& arguments) {
   Request request;
+  // The reference is another program's, mostly fp32: only there does every wrong weight show.
+  request.config.train.precision = "fp32";
   for (const auto& [name, value] : read_flags(arguments)) {
     if (name == "model") request.model = value;
     if (name == "adapter") request.adapter = value;
     if (name == "reference") request.reference = value;
     if (name == "tolerance") request.tolerance = read_tolerance(value);
     for (const config::Field& field : config::fields_of(request.config)) {
-      if (field.name() != name) continue;
+      if (field.name() != (name == "precision" ? "train.precision" : name)) continue;
       if (const std::string complaint = config::assign(field, {value}); !complaint.empty()) refuse("--", complaint);
     }
   }
@@ -135,7 +138,8 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
 evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::ReferenceFile& reference,
                                       const evaluate::LogitDifference& difference, std::int64_t layers) {
   if (request.tolerance) return {*request.tolerance, 0};
-  return reference.is_rounded() ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
+  const bool rounded = reference.is_rounded() || request.config.train.precision == "bf16";
+  return rounded ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
 }
 
 int run(const Request& request, comm::Communicator& world) {
@@ -146,7 +150,7 @@ int run(const Request& request, comm::Communicator& world) {
   Model model(session, opened.spec, opened.source());
   comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });
   core::log("verifying ", request.model, request.adapter.empty() ? "" : " with " + request.adapter, " against ",
-            request.reference, " on ", model.grid.describe());
+            request.reference, " on ", model.grid.describe(), ", in ", request.config.train.precision);
   const evaluate::LogitDifference difference = evaluate::compare_logits(
       model.context, *model.decoder, reference->texts(),
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return reference->logits(text, first, rows); });

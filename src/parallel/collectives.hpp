@@ -19,7 +19,8 @@ void* stream_of(const at::Tensor& tensor);
 /// [n, …] on each rank → [n · size, …] on all, in rank order. A group of one returns its argument.
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows);
 
-/// [n · size, …] on each rank, partial sums → [n, …], this rank's rows of the sum. A group of one returns its argument.
+/// [n · size, …] on each rank, partial sums → [n, …], this rank's rows of the sum, added in rank order in fp32 and
+/// rounded once. A group of one returns its argument.
 at::Tensor reduce_scatter_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows);
 
 /// In place, contiguous.

@@ -13,7 +13,7 @@ struct Context {
   layout::Grid grid;
   comm::Groups& groups;
   at::Device device = at::kCPU;
-  at::ScalarType compute = at::kFloat;  // element type of activations and of the weights they meet
+  at::ScalarType compute = at::kFloat;  // fp32 or bf16: activations and the weights they meet
 };
 
 }  // namespace caravan::parallel

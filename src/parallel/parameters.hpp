@@ -53,9 +53,9 @@ class Parameters {
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
-  /// Reads this rank's slices of all frozen tensors.
+  /// Reads this rank's slices of all frozen tensors, straight into the compute type.
   void load_frozen(const layout::TensorSource& source);
-  /// Reads this rank's slices of all trainables.
+  /// Reads this rank's slices of all trainables, rounded to the compute type; train::ShardedAdamW has the masters.
   void load_trainable(const layout::TensorSource& source);
 
   /// Throws (exit 70) on an unknown name.
@@ -76,7 +76,8 @@ class Parameters {
   std::vector<Bucket> buckets_;
 };
 
-/// Gradient of a product: gradient += scale · leftᵀ · right, in fp32. left [n, rows], right [n, columns].
+/// Gradient of a product: gradient += scale · leftᵀ · right, in fp32. left [n, rows], right [n, columns], both fp32 or
+/// both bf16.
 void add_product(at::Tensor& gradient, const at::Tensor& left, const at::Tensor& right, double scale);
 
 }  // namespace caravan::parallel

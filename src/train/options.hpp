@@ -23,7 +23,7 @@ struct Options {
   double balance_loss = 0.01;
   std::string balance_scope = "batch";
   double expert_dropout = 0.1;
-  std::string precision = "fp32";
+  std::string precision = "bf16";
   std::string recompute = "none";
   std::int64_t seed = 42;
   std::int64_t log_every = 10;
@@ -51,7 +51,8 @@ struct Options {
           "over which tokens the balance is measured: a micro-step of all ranks, or each sequence");
     visit("expert_dropout", expert_dropout, core::real(0, 0.999),
           "probability that an input of an expert is zeroed in training");
-    visit("precision", precision, core::one_of({"fp32"}), "number format of the computation");
+    visit("precision", precision, core::one_of({"bf16", "fp32"}),
+          "number format of the computation; what is trained and its optimizer are fp32 in both");
     visit("recompute", recompute, core::one_of({"none", "selective", "full"}),
           "what backward computes again to save memory; the results have the same bits");
     visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the order of the data and of dropout");

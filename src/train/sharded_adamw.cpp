@@ -13,7 +13,8 @@ ShardedAdamW::ShardedAdamW(parallel::Parameters& parameters, const parallel::Con
   for (parallel::Bucket& bucket : parameters.buckets()) {
     const at::TensorOptions fp32 = bucket.gradients.options();
     const at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
-    // Where the computation is fp32 the owned part of the values is the master.
+    // Where the computation is fp32 the owned part of the values is the master. Elsewhere the values are rounded, and
+    // what was lost comes with load().
     states_.push_back({&bucket, owned.scalar_type() == at::kFloat ? owned : owned.to(at::kFloat),
                        at::zeros({bucket.owned_count}, fp32), at::zeros({bucket.owned_count}, fp32), at::Tensor()});
   }

@@ -15,6 +15,7 @@ namespace caravan::train {
 /// al. 2020) in whole rows: an owned piece is a rectangle of the global tensor.
 class ShardedAdamW {
  public:
+  /// Masters begin as the parameters' values; where those are bf16, load() brings the unrounded ones.
   ShardedAdamW(parallel::Parameters& parameters, const parallel::Context& context, const Options& options);
 
   /// Sums the gradients over the replicas; each rank keeps the sums of the rows it owns. Collective.

@@ -41,7 +41,8 @@ trap clean_up EXIT
 trap 'exit 1' INT TERM
 binary=$(readlink -f -- "$CARAVAN_BINARY")
 
-# make_origin STEPS EVERY RANKS TP EP: a configuration, the packed data, and $work/origin with the checkpoint of step 0.
+# make_origin STEPS EVERY RANKS TP EP [PRECISION]: a configuration, the packed data, and $work/origin with the checkpoint
+# of step 0. Computes in fp32 unless told otherwise.
 make_origin() {
   local words=(the sun moon river stone bird tree cloud rain wind sand gold leaf snow fire) i j answer
   for ((i = 0; i < 60; ++i)); do
@@ -80,6 +81,7 @@ warmup_steps = 3
 clip = 1
 balance_loss = 0.01
 expert_dropout = 0.1
+precision = ${6:-fp32}
 log_every = 5
 [checkpoint]
 every = $2
