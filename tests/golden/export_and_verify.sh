@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # verify through the public binary: the fixtures' models give their logits, wrong flags and files are refused, and
 # another model is a difference. export: the same files from 1, 2 and 4 ranks, each checked against the
-# checkpoint; a model that its element type cannot hold is marked UNVERIFIED; what transformers computes from the
-# exported folder, where Python has it.
+# checkpoint; a model that its element type cannot hold is marked UNVERIFIED; adapters go out and in; what transformers
+# and PEFT compute from the exported folders of every family, where Python has them.
 . "$(dirname -- "${BASH_SOURCE[0]}")/../faults/common.sh"
 
 fixtures=${CARAVAN_FIXTURES:-$CARAVAN_SOURCE/tests/data/fixtures}
+more_fixtures=${CARAVAN_FIXTURES_MORE:-$CARAVAN_SOURCE/tests/data/fixtures-more}
 python=${CARAVAN_PYTHON:-python3}
 
 # caravan RANKS ARGUMENTS…: its exit status; the output is in $work/output.
@@ -32,7 +33,14 @@ for pair in llama-tiny/expected_logits camelidae-tiny/expected camelidae-tiny/ex
   expect 0 2 verify "--model=$model" "--reference=$reference" --layout.ep=2
   expect_output 'the same within the tolerance'
 done
-say "the fixtures' models give their logits at 1 and 2 ranks"
+for adapter in "$more_fixtures"/peft/*/; do
+  model=$fixtures/llama-tiny reference=${adapter}expected.safetensors
+  expect 0 1 verify "--model=$model" "--adapter=$adapter" "--reference=$reference"
+  expect_output 'the same within the tolerance'
+  expect 0 2 verify "--model=$model" "--adapter=$adapter" "--reference=$reference" --layout.tp=2
+  expect 1 1 verify "--model=$model" "--reference=$reference"
+done
+say "the fixtures' models and adapters give their logits at 1 and 2 ranks"
 
 # The two models differ by what the adapters add.
 expect 1 1 verify "--model=$fixtures/llama-tiny" "--reference=$fixtures/camelidae-tiny/expected.safetensors"
@@ -56,6 +64,7 @@ refused 1 verify "--model=$model" --reference=a --reference=b -- '--reference is
 refused 1 verify "--model=$model" --reference=a --tolerance=small -- '--tolerance=small is not a number'
 refused 1 verify "--model=$model" --reference=a --layout.tp=0 -- 'layout.tp = 0 is out of range'
 refused 1 verify "--model=$model" a -- 'unexpected argument a'
+refused 2 verify "--model=$fixtures/llama-tiny" "--adapter=$work/nowhere" --reference=a -- "$work/nowhere is not a folder with a PEFT adapter"
 refused 2 verify "--model=$work/nowhere" --reference=a -- "$work/nowhere/config.json"
 refused 2 verify "--model=$model" "--reference=$work/nowhere.safetensors" -- "$work/nowhere.safetensors"
 refused 1 verify "--model=$model" "--reference=$model/model.safetensors" -- "$model/model.safetensors" 'no tensor input_ids'
@@ -103,7 +112,8 @@ range=$(head -c $((8 + length)) -- "$file" | tail -c "$length" |
   sed -nE 's/.*"model.norm.weight":\{"dtype":"F32"[^}]*"data_offsets":\[([0-9]+),([0-9]+)\].*/\1 \2/p')
 begin=${range% *} end=${range#* } bytes='' at=0
 for byte in $(tail -c +$((9 + length + begin)) -- "$file" | head -c $((end - begin)) | od -An -v -tu1); do
-  bytes+=$(printf '\\0%03o' $((++at % 4 == 0 ? byte - 15 : byte)))
+  printf -v octal '\\0%03o' $((++at % 4 == 0 ? byte - 15 : byte))
+  bytes+=$octal
 done
 printf '%b' "$bytes" | dd of="$file" bs=1 seek=$((8 + length + begin)) conv=notrunc status=none
 ranks=1
@@ -117,14 +127,91 @@ grep -qF '**Not verified.**' "$out/README.md" || fail "the README says that it i
 expect 0 2 export "$config" --export.dtype=bfloat16 "--export.folder=$work/faint-bfloat16"
 say "a difference is exit 1, and the folder is marked"
 
-status=0
-"$python" "$(dirname -- "${BASH_SOURCE[0]}")/export_reference.py" "$work/export-1-1-1" "$work/transformers.safetensors" ||
-  status=$?
-if [ "$status" -eq 77 ]; then
-  say "the comparison with transformers is skipped"
+# reference MODEL OUT [ADAPTER]: what transformers computes. False where Python cannot.
+reference() {
+  local status=0
+  "$python" "$(dirname -- "${BASH_SOURCE[0]}")/export_reference.py" "$@" || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 77 ] || fail "export_reference.py $* ended with $status"
+  return $((status == 77))
+}
+# setting KEY VALUE: of the configuration.
+setting() { sed -i "s#^$1 = .*#$1 = $2#" -- "$config"; }
+
+# The Llama of above as an adapter on its base: out from 1 and 2 ranks, in again, and out as the same files.
+setting base "$fixtures/llama-tiny"
+setting folder "$work/origin"
+for ranks in 1 2; do
+  out=$work/adapter-$ranks
+  expect 0 "$ranks" export "$config" --export.merge=false "--export.folder=$out" "--layout.tp=$ranks"
+  expect_output "verified: $out"
+  for file in adapter_config.json adapter_model.safetensors pesc/config.json pesc/model.safetensors; do
+    cmp -- "$work/adapter-1/$file" "$out/$file" || fail "$out/$file differs from that of one rank"
+  done
+  grep -qF 'Verified. ' "$out/README.md" || fail "$out/README.md does not say that it is verified"
+  [ ! -e "$out/UNVERIFIED" ] && [ ! -e "$out/config.json" ] || fail "$out is marked, or looks like a whole model"
+done
+expect 0 2 upcycle "$config" "--model.adapter=$work/adapter-1" "--run.folder=$work/again" --lora.rank=8 --upcycle.experts=2
+expect_output "$work/adapter-1 has adapters already, which are kept: 4 experts"
+expect_output "$work/adapter-1 has LoRA already, which is kept: rank = 4, alpha = 8"
+expect 0 1 export "$config" "--run.folder=$work/again" --export.merge=false
+for file in adapter_config.json adapter_model.safetensors pesc/config.json pesc/model.safetensors; do
+  cmp -- "$work/adapter-1/$file" "$work/again/adapter-step-00000000/$file" || fail "$file is another after upcycle"
+done
+expect 1 2 export "$config" --export.merge=false "--model.base=$work/faint" "--export.folder=$work/adapter-faint"
+expect_output 'it is marked UNVERIFIED'
+[ -e "$work/adapter-faint/UNVERIFIED" ] || fail "the adapter of another base is not marked"
+refused 2 export "$config" --export.merge=false "--model.base=$fixtures/qwen2-tiny" -- "$fixtures/qwen2-tiny/config.json"
+refused 1 export "$config" --export.merge=false "--model.base=$work/nowhere" -- "$work/nowhere/config.json"
+refused 1 export "$config" --export.merge=false --model.rope_theta=20000 -- 'rope_theta = 10000' 'trained with 20000'
+refused 1 verify "--model=$(checkpoint_folder origin 0)" "--adapter=$work/adapter-1" "--reference=$base_reference" -- "is a checkpoint"
+say "adapters go out and in"
+
+transformers=1
+# compare MODEL CHECKPOINT ADAPTER BASE: the whole model and the adapter, as Python computes them.
+compare() {
+  if reference "$1" "$work/transformers.safetensors"; then
+    expect 0 2 verify "--model=$1" "--reference=$work/transformers.safetensors"
+    say "$1: $(grep -F 'maximum absolute difference' "$work/output" | head -n 1)"
+  else
+    transformers=0
+  fi
+  if reference "$4" "$work/peft.safetensors" "$3"; then
+    expect 0 2 verify "--model=$4" "--adapter=$3" "--reference=$work/peft.safetensors"
+    say "$3: $(grep -F 'maximum absolute difference' "$work/output" | head -n 1)"
+    expect 0 1 verify "--model=$2" "--reference=$work/peft.safetensors"
+    expect 1 1 verify "--model=$4" "--reference=$work/peft.safetensors"
+  else
+    transformers=0
+  fi
+}
+compare "$work/export-1-1-1" "$(checkpoint_folder origin 4)" "$work/adapter-1" "$fixtures/llama-tiny"
+
+# The other families, on some linears only and with rank-stabilised LoRA. They get the Llama's tokenizer, whose
+# vocabulary is in theirs.
+setting experts 3
+setting steps 3
+while read -r model targets; do
+  mkdir -- "$work/$model"
+  cp -- "$fixtures/$model"/{config.json,model.safetensors} "$fixtures"/llama-tiny/tokenizer{.model,_config.json} "$work/$model/"
+  setting base "$work/$model"
+  setting folder "$work/$model-run"
+  setting packed "$work/$model.packed"
+  flags=("--lora.targets=$targets" --lora.rslora=true)
+  ranks=1
+  start upcycle "${flags[@]}" || fail "upcycle of $model ended with $?"
+  "$binary" prepare "$config" >"$work/output" 2>&1 || fail "prepare for $model ended with $?"
+  start train "${flags[@]}" || fail "training of $model ended with $?"
+  expect 0 1 export "$config" "--export.folder=$work/$model-whole"
+  expect 0 1 export "$config" --export.merge=false "--export.folder=$work/$model-adapter"
+  compare "$work/$model-whole" "$(checkpoint_folder "$model-run" 3)" "$work/$model-adapter" "$work/$model"
+done <<'TEXT'
+qwen2-tiny k_proj,o_proj,down_proj
+qwen2-tied-tiny q_proj
+mistral-tiny v_proj,gate_proj,up_proj
+TEXT
+if [ "$transformers" -eq 1 ]; then
+  say "transformers and PEFT compute the same from the exported folders of every family"
 else
-  [ "$status" -eq 0 ] || fail "export_reference.py ended with $status"
-  expect 0 2 verify "--model=$work/export-1-1-1" "--reference=$work/transformers.safetensors"
-  say "transformers computes the same from the exported folder"
+  say "the comparison with transformers is skipped, in all or in part"
 fi
 say "done"
