@@ -18,6 +18,13 @@ namespace {
 constexpr double relative_tolerance = 1e-5;
 constexpr double gradient_tolerance = 2e-6;
 constexpr double parameter_tolerance = 2e-5;
+// bf16, the same README: loss 3e-3 relative; the norm was measured to 1.4e-3. A token that goes to another expert
+// counts in the balance loss (4e-3 here) and shows most in the gradients of routers and experts: 0.17 of a tensor's own
+// size.
+constexpr double bf16_loss_tolerance = 3e-3;
+constexpr double bf16_balance_tolerance = 2e-2;
+constexpr double bf16_norm_tolerance = 1e-2;
+constexpr double bf16_gradient_tolerance = 0.4;
 
 /// Trainables under PEFT's names; a layer's experts are stacked.
 class PeftFile final : public layout::TensorSource {
@@ -31,8 +38,9 @@ class PeftFile final : public layout::TensorSource {
   }
   void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
     const at::Tensor whole = tensor(name).contiguous();
-    REQUIRE(dtype == core::DType::f32);
-    layout::copy_part(part, layout::whole(whole.sizes().vec()), whole.data_ptr(), part, target, 4);
+    at::Tensor box = at::empty(part.extent);
+    layout::copy_part(part, layout::whole(whole.sizes().vec()), whole.data_ptr(), part, box.data_ptr(), 4);
+    core::convert(box.data_ptr(), core::DType::f32, target, dtype, static_cast<std::size_t>(part.count()));
   }
   std::string where() const override { return file_.path().string(); }
 
@@ -101,8 +109,12 @@ void compare_gradients(ModelOnGrid& model, const PeftFile& expected) {
       at::Tensor wanted = at::empty(member->slice.extent);
       expected.read(member->spec.name, member->slice, core::DType::f32, wanted.data_ptr());
       CAPTURE(member->spec.name);
-      CHECK(max_difference(sums.narrow(0, at, member->slice.count()).view(member->slice.extent), wanted) <
-            gradient_tolerance);
+      const at::Tensor got = sums.narrow(0, at, member->slice.count()).view(member->slice.extent);
+      if (model.context.compute == at::kFloat) {
+        CHECK(max_difference(got, wanted) < gradient_tolerance);
+      } else {
+        CHECK(got.sub(wanted).norm().item<double>() < bf16_gradient_tolerance * wanted.norm().item<double>());
+      }
       at += member->slice.count();
     }
   }
@@ -118,7 +130,11 @@ std::pair<int, int> layout_here(const family::ModelSpec& spec) {
   return {tp, ep};
 }
 
-void follow_trajectory(const std::string& run) {
+void follow_trajectory(const std::string& run, at::ScalarType compute) {
+  const bool exact = compute == at::kFloat;
+  const double loss_tolerance = exact ? relative_tolerance : bf16_loss_tolerance;
+  const double balance_tolerance = exact ? relative_tolerance : bf16_balance_tolerance;
+  const double norm_tolerance = exact ? relative_tolerance : bf16_norm_tolerance;
   const std::filesystem::path folder = fixtures() / "train";
   const nlohmann::json log = read_json(folder / run / "log.json");
   const std::string base_name = log.at("base_model");
@@ -127,7 +143,7 @@ void follow_trajectory(const std::string& run) {
   const family::HuggingFaceSource frozen(base.string(), family::read_model_spec(base.string()));
   const PeftFile initial(folder / "init.safetensors");
   const auto [tp, ep] = layout_here(spec);
-  ModelOnGrid model(spec, frozen, &initial, tp, ep);
+  ModelOnGrid model(spec, frozen, &initial, tp, ep, compute);
 
   train::Options options;
   options.lr = log.at("lr");
@@ -142,6 +158,7 @@ void follow_trajectory(const std::string& run) {
   options.balance_loss = run == "balance" ? log.at("aux_alpha").get<double>() : 0.0;
   train::Trainer trainer(model.context, *model.decoder, model.parameters, options, log.at("dropout"),
                          train::make_schedule(options, 0));
+  trainer.optimizer().load(initial);
 
   const io::SafetensorsFile batches(folder / "batches.safetensors");
   for (const nlohmann::json& line : log.at("log")) {
@@ -158,23 +175,35 @@ void follow_trajectory(const std::string& run) {
     const std::int64_t targets = labels.narrow(1, 1, labels.size(1) - 1).ne(-100).sum().item<std::int64_t>();
     const train::StepReport report = trainer.step(step, micro, {mask.sum().item<std::int64_t>(), targets});
     CAPTURE(run, tp, ep, step);
-    CHECK(report.loss == Approx(line.at("loss").get<double>()).epsilon(relative_tolerance));
-    CHECK(report.ce_loss == Approx(line.at("ce_loss").get<double>()).epsilon(relative_tolerance));
-    CHECK(report.grad_norm == Approx(line.at("grad_norm").get<double>()).epsilon(relative_tolerance));
+    CHECK(report.loss == Approx(line.at("loss").get<double>()).epsilon(loss_tolerance));
+    CHECK(report.ce_loss == Approx(line.at("ce_loss").get<double>()).epsilon(loss_tolerance));
+    CHECK(report.grad_norm == Approx(line.at("grad_norm").get<double>()).epsilon(norm_tolerance));
     CHECK(report.lr == Approx(line.at("lr").get<double>()).epsilon(1e-12));
     if (run == "balance") {
-      CHECK(report.balance_loss == Approx(line.at("aux_loss").get<double>()).epsilon(relative_tolerance));
+      CHECK(report.balance_loss == Approx(line.at("aux_loss").get<double>()).epsilon(balance_tolerance));
     }
     if (step == 1) compare_gradients(model, PeftFile(folder / run / "grads_step1.safetensors"));
     const std::filesystem::path after = folder / run / ("after_step" + std::to_string(step) + ".safetensors");
-    if (std::filesystem::exists(after)) compare_parameters(model, PeftFile(after));
+    if (exact && std::filesystem::exists(after)) compare_parameters(model, PeftFile(after));
   }
 }
 
 }  // namespace
 
-TEST_CASE("Training follows the reference without a balance loss", "[golden]") { follow_trajectory("plain"); }
+TEST_CASE("Training follows the reference without a balance loss", "[golden]") {
+  follow_trajectory("plain", at::kFloat);
+}
 
-TEST_CASE("Training follows the reference with the balance loss", "[golden]") { follow_trajectory("balance"); }
+TEST_CASE("Training follows the reference with the balance loss", "[golden]") {
+  follow_trajectory("balance", at::kFloat);
+}
+
+TEST_CASE("Training in bf16 follows the reference without a balance loss", "[golden]") {
+  follow_trajectory("plain", at::kBFloat16);
+}
+
+TEST_CASE("Training in bf16 follows the reference with the balance loss", "[golden]") {
+  follow_trajectory("balance", at::kBFloat16);
+}
 
 }  // namespace caravan::tests

@@ -16,9 +16,14 @@ namespace {
 // fp32 sums in another order differ by about 1e-7 relative; AdamW divides by the gradient's own size, so small
 // gradients move parameters by more: 2.3e-6 after 12 steps of up to 2e-3, which the gradient norm of the last steps
 // shows as 4e-5 relative (measured at 4 and 8 ranks; the losses stay within 5e-6).
-constexpr double loss_tolerance = 1e-5;
-constexpr double norm_tolerance = 2e-4;
-constexpr double parameter_tolerance = 5e-5;
+struct Tolerances {
+  double loss, balance, norm;
+  double parameters;  // 0: not compared
+};
+constexpr Tolerances fp32_tolerances{1e-5, 1e-5, 2e-4, 5e-5};
+// bf16: the fixtures' README allows the loss 3e-3 relative, and 6e-4 was measured; 1.9e-3 in the balance loss, where
+// every token at a near tie counts, and 1.6e-3 in the norm. AdamW makes whole steps of gradients that are all rounding.
+constexpr Tolerances bf16_tolerances{3e-3, 1e-2, 1e-2, 0};
 
 constexpr std::int64_t steps = 12;
 constexpr std::int64_t batch = 8;
@@ -76,6 +81,7 @@ Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, 
   options.warmup_steps = 3;
   options.balance_scope = balance_scope;
   train::Trainer trainer(context, decoder, parameters, options, /*lora_dropout=*/0.1, train::make_schedule(options, 0));
+  trainer.optimizer().load(tensors);
   data::Batches batches(file, {.seed = 5,
                                .shuffle = true,
                                .batch = batch,
@@ -94,37 +100,38 @@ Curve train_on(const parallel::Context& context, const family::ModelSpec& spec, 
   for (const layout::ParameterSpec& parameter : parameters.specs()) {
     if (!parameter.trainable) continue;
     const parallel::Trainable& trained = parameters.trainable(parameter.name);
-    curve.trainables[parameter.name] = {trained.slice, trained.value.clone()};
+    curve.trainables[parameter.name] = {trained.slice, trained.value.to(at::kFloat, false, /*copy=*/true)};
   }
   return curve;
 }
 
 /// The same on this rank alone.
 Curve train_alone(const family::ModelSpec& spec, const layout::TensorSource& tensors, const data::PackedFile& file,
-                  const std::string& balance_scope) {
+                  const std::string& balance_scope, at::ScalarType compute = at::kFloat) {
   comm::Groups groups;
   for (auto* group : {&groups.world, &groups.tp, &groups.dp, &groups.ep, &groups.edp}) {
     *group = comm::make_serial_communicator("alone");
   }
-  const parallel::Context context{layout::Grid(1, 0, {}), groups};
+  const parallel::Context context{layout::Grid(1, 0, {}), groups, at::kCPU, compute};
   return train_on(context, spec, tensors, file, 1, balance_scope);
 }
 
-void compare(const Curve& curve, const Curve& alone) {
+void compare(const Curve& curve, const Curve& alone, const Tolerances& tolerances = fp32_tolerances) {
   for (std::size_t i = 0; i < curve.steps.size(); ++i) {
     CAPTURE(i);
-    CHECK(curve.steps[i].loss == Approx(alone.steps[i].loss).epsilon(loss_tolerance));
-    CHECK(curve.steps[i].balance_loss == Approx(alone.steps[i].balance_loss).epsilon(loss_tolerance));
-    CHECK(curve.steps[i].grad_norm == Approx(alone.steps[i].grad_norm).epsilon(norm_tolerance));
+    CHECK(curve.steps[i].loss == Approx(alone.steps[i].loss).epsilon(tolerances.loss));
+    CHECK(curve.steps[i].balance_loss == Approx(alone.steps[i].balance_loss).epsilon(tolerances.balance));
+    CHECK(curve.steps[i].grad_norm == Approx(alone.steps[i].grad_norm).epsilon(tolerances.norm));
     CHECK(curve.steps[i].tokens == alone.steps[i].tokens);
     CHECK(curve.steps[i].targets == alone.steps[i].targets);
   }
+  if (tolerances.parameters == 0) return;
   for (const auto& [name, mine] : curve.trainables) {
     CAPTURE(name);
     const auto& [whole, reference] = alone.trainables.at(name);
     at::Tensor wanted = at::empty_like(mine.second);
     layout::copy_part(mine.first, whole, reference.data_ptr(), mine.first, wanted.data_ptr(), sizeof(float));
-    CHECK(max_difference(mine.second, wanted) < parameter_tolerance);
+    CHECK(max_difference(mine.second, wanted) < tolerances.parameters);
   }
 }
 
@@ -154,6 +161,22 @@ TEST_CASE("Accumulation does not change the curve", "[layouts]") {
     const std::int64_t accumulation = std::min<std::int64_t>(4, batch / on.context.grid.dp());
     CAPTURE(tp, ep, accumulation);
     compare(train_on(on.context, spec, tensors, synthetic.file(), accumulation, "sequence"), alone);
+  }
+}
+
+// A token at a router's near tie goes to another expert when bf16 rounds otherwise. Where the experts are as strong as
+// the block before them, a few such tokens move the loss of a batch of 80 targets by 1 %, at any layout as much as from
+// fp32 to bf16. So the experts here are weak.
+TEST_CASE("Training in bf16 gives the same curve at every layout, with dropout", "[layouts]") {
+  start_kernels();
+  const family::ModelSpec spec = random_model_spec();
+  const MildTensors tensors(spec);
+  const SyntheticData synthetic(spec.vocabulary);
+  const Curve alone = train_alone(spec, tensors, synthetic.file(), "batch", at::kBFloat16);
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    CAPTURE(tp, ep);
+    const OnGrid on(tp, ep, at::kBFloat16);
+    compare(train_on(on.context, spec, tensors, synthetic.file(), 1, "batch"), alone, bf16_tolerances);
   }
 }
 

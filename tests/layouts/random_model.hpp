@@ -89,4 +89,18 @@ class OneSidedTensors final : public RandomTensors {
   }
 };
 
+/// The same with the second matrices of LoRA and of the adapters at a tenth of their size, as after some training.
+class MildTensors final : public RandomTensors {
+ public:
+  using RandomTensors::RandomTensors;
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
+    std::vector<float> values(static_cast<std::size_t>(part.count()));
+    RandomTensors::read(name, part, core::DType::f32, values.data());
+    if (name.find("lora_B") != std::string::npos || name.find("adapter_up") != std::string::npos) {
+      for (float& value : values) value *= 0.1F;
+    }
+    core::convert(values.data(), core::DType::f32, target, dtype, values.size());
+  }
+};
+
 }  // namespace caravan::tests

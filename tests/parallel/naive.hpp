@@ -47,8 +47,9 @@ class MemorySource final : public layout::TensorSource {
   Info info(const std::string& name) const override { return {tensors.at(name).sizes().vec(), core::DType::f32}; }
   void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
     const at::Tensor whole = tensors.at(name).contiguous();
-    CARAVAN_CHECK(dtype == core::DType::f32);
-    layout::copy_part(part, layout::whole(whole.sizes().vec()), whole.data_ptr(), part, target, sizeof(float));
+    at::Tensor box = at::empty(part.extent);
+    layout::copy_part(part, layout::whole(whole.sizes().vec()), whole.data_ptr(), part, box.data_ptr(), sizeof(float));
+    core::convert(box.data_ptr(), core::DType::f32, target, dtype, static_cast<std::size_t>(part.count()));
   }
   std::string where() const override { return "memory"; }
 };

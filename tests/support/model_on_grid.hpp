@@ -24,7 +24,8 @@ inline layout::Grid grid_of(int tp, int ep) {
 
 /// Groups of a grid, and everything that a model needs to stand on them.
 struct OnGrid {
-  OnGrid(int tp, int ep) : groups(comm::make_groups(grid_of(tp, ep), 60)), context{grid_of(tp, ep), groups} {
+  OnGrid(int tp, int ep, at::ScalarType compute = at::kFloat)
+      : groups(comm::make_groups(grid_of(tp, ep), 60)), context{grid_of(tp, ep), groups, at::kCPU, compute} {
     start_kernels();
   }
   comm::Groups groups;
@@ -34,8 +35,8 @@ struct OnGrid {
 /// A model of a Hugging Face folder on a grid; trainables come from the folder where it has them.
 struct ModelOnGrid : OnGrid {
   ModelOnGrid(const family::ModelSpec& model_spec, const layout::TensorSource& frozen,
-              const layout::TensorSource* trainable, int tp, int ep)
-      : OnGrid(tp, ep), spec(model_spec), parameters(family::parameter_specs(spec), context) {
+              const layout::TensorSource* trainable, int tp, int ep, at::ScalarType compute = at::kFloat)
+      : OnGrid(tp, ep, compute), spec(model_spec), parameters(family::parameter_specs(spec), context) {
     parameters.load_frozen(frozen);
     if (trainable) parameters.load_trainable(*trainable);
     decoder = std::make_unique<model::Decoder>(context, spec, parameters);
