@@ -9,7 +9,8 @@
 namespace caravan::tests {
 namespace {
 
-/// softmax(q kᵀ / √d + causal) v of one document in fp64; q [L, heads · d], k and v [L, kv_heads · d].
+/// softmax(q kᵀ / √d + mask) v of one document in fp64, causal and within the window; q [L, heads · d], k and v [L,
+/// kv_heads · d].
 at::Tensor naive_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const model::AttentionShape& shape) {
   const std::int64_t length = q.size(0);
@@ -18,9 +19,10 @@ at::Tensor naive_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   };
   const std::int64_t group = shape.heads / shape.kv_heads;
   const at::Tensor keys = heads(k).repeat_interleave(group, 0), values = heads(v).repeat_interleave(group, 0);
-  const at::Tensor future = at::ones({length, length}, at::kBool).triu(1);
+  at::Tensor unseen = at::ones({length, length}, at::kBool).triu(1);
+  if (shape.window > 0) unseen = unseen.logical_or(at::ones({length, length}, at::kBool).tril(-shape.window));
   const at::Tensor scores = at::bmm(heads(q), keys.transpose(1, 2)) / std::sqrt(static_cast<double>(shape.head_dim));
-  const at::Tensor p = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(-1);
+  const at::Tensor p = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity()).softmax(-1);
   return at::bmm(p, values).transpose(0, 1).reshape({length, -1});
 }
 
@@ -71,6 +73,13 @@ TEST_CASE("attention within documents, with grouped heads, and its gradients") {
 TEST_CASE("attention crosses the border between blocks of query rows") {
   compare_attention({2, 1, 4}, {3, 512, 4}, 0);
   compare_attention({2, 1, 4}, {513, 1, 600}, 2);
+}
+
+TEST_CASE("a sliding window hides what lies further back, also across blocks") {
+  compare_attention({4, 2, 8, 3}, {1, 3, 4, 30}, 2);
+  compare_attention({2, 1, 4, 1}, {5}, 0);
+  compare_attention({2, 1, 4, 100}, {700, 99}, 1);
+  compare_attention({2, 2, 4, 600}, {1100}, 0);
 }
 
 TEST_CASE("attention of no document is zeros") {
