@@ -27,7 +27,7 @@ constexpr std::array refused{
     "lora_bias",       "use_qalora",      "alora_invocation_tokens", "megatron_config",     "use_bdlora",
 };
 
-bool says_no(const json& value) { return value.is_null() || value == false || value.empty() || value == ""; }
+bool says_no(const json& value) { return value.is_null() || value == false || value.empty(); }
 
 // Starts that leave the base as it is; the others replace its weights by what is left of them.
 bool keeps_base(const json& start) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,7 +58,9 @@ inline float trained_value(const std::string& name, std::size_t index) {
 class Trained : public Shared {
  public:
   explicit Trained(const std::string& base_name = "llama-tiny",
-                   std::optional<family::Lora> lora = family::Lora{4, 10, {"q_proj", "o_proj", "up_proj", "down_proj"}})
+                   const std::optional<family::Lora>& lora = family::Lora{4,
+                                                                          10,
+                                                                          {"q_proj", "o_proj", "up_proj", "down_proj"}})
       : base(family::fixture(base_name)) {
     spec = family::crafted(family::read_model_spec(base), {3, 2, 24, 0.25}, lora);
     store = checkpoint::step_folder(folder, 0);
