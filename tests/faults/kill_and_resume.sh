@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kill_and_resume.sh MICRO_BATCH [SEED]: a run that is killed with SIGKILL again and again, at random moments, ends with
-# the loss curve of the undisturbed run, bit for bit.
+# kill_and_resume.sh MICRO_BATCH [PRECISION] [SEED]: a run that is killed with SIGKILL again and again, at random moments,
+# ends with the loss curve of the undisturbed run, bit for bit.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 micro_batch=$1
-seed=${2:-$(($(date +%s%N) / 1000 % 1000000))}
+precision=${2:-fp32}
+seed=${3:-$(($(date +%s%N) / 1000 % 1000000))}
 RANDOM=$((seed % 32768))
-say "seed $seed, micro-batches of $micro_batch"
+say "seed $seed, micro-batches of $micro_batch, $precision"
 
-make_origin 20 5 4 2 2
+make_origin 20 5 4 2 2 "$precision"
 copy_run origin calm
 copy_run origin killed
 train() { start_in_background train "--train.micro_batch=$micro_batch" "--run.folder=$work/$1"; }
