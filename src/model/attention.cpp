@@ -7,6 +7,10 @@
 namespace caravan::model {
 namespace {
 
+// Query heads of a key head from which on q, k and v are cheap: at 4 their linears and attention are about 9 % of a
+// step, at 1 they are 13 %.
+constexpr std::int64_t cheap_group = 4;
+
 std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "self_attn."; }
 
 }  // namespace
@@ -25,9 +29,11 @@ Attention::Attention(const parallel::Context& context, const family::ModelSpec& 
       rotary_(spec, context.device) {}
 
 parallel::Activation Attention::forward(const parallel::Activation& x, const Pass& pass) const {
-  const auto qkv = qkv_.forward(x, pass.axis, pass.lora_mask(layer_, 0), pass.cheap());
-  const parallel::Activation q = rotary_.rotate(qkv[0], pass.axis, pass.cheap());
-  const parallel::Activation k = rotary_.rotate(qkv[1], pass.axis, pass.cheap());
+  const bool grouped = shape_.heads >= cheap_group * shape_.kv_heads;
+  const parallel::Recall recall = grouped ? pass.cheap() : pass.costly();
+  const auto qkv = qkv_.forward(x, pass.axis, pass.lora_mask(layer_, 0), recall);
+  const parallel::Activation q = rotary_.rotate(qkv[0], pass.axis, recall);
+  const parallel::Activation k = rotary_.rotate(qkv[1], pass.axis, recall);
   const parallel::Activation heads = attend(q, k, qkv[2], shape_, pass.axis.document_starts, pass.cheap());
   return output_.forward(heads, pass.axis, pass.lora_mask(layer_, 1), pass.costly());
 }

@@ -25,7 +25,8 @@ struct DropoutRates {
 /// stay, in numbers per token (H hidden, F feed-forward, K keys or values, k experts of inner width D):
 ///   none       6 H + 2 K + 3 F + k (H + D)
 ///   selective  2 H + 2 F + k D: outputs of o, gate, up, down and of the experts' Down. Norms, q, k, v, attention,
-///              SwiGLU and the experts' inputs are made again, and the next layer's input by the experts' Up.
+///              SwiGLU and the experts' inputs are made again, and the next layer's input by the experts' Up. Where
+///              fewer than 4 query heads share a key head, q, k and v are dear and stay.
 ///   full       H: the layer's input
 /// and in all three what is small: LoRA's inner activations, the norms' statistics, routing.
 enum class Recompute { none, selective, full };
