@@ -54,9 +54,8 @@ struct Options {
     visit("precision", precision, core::one_of({"bf16", "fp32"}),
           "number format of the computation; what is trained and its optimizer are fp32 in both");
     visit("recompute", recompute, core::one_of({"none", "selective", "full"}),
-          "what backward computes again instead of keeping it, for the same bits: selective keeps about half the "
-          "memory of "
-          "activations at 5 to 10 % more time, full a ninth at 30 to 50 %");
+          "what backward computes again instead of keeping it, with the same results: selective keeps half of the "
+          "activations for 5 to 10 % more time, full a ninth for 30 to 50 %");
     visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the order of the data and of dropout");
     visit("log_every", log_every, core::whole(1, 1'000'000, "steps"), "one line of progress in so many steps");
     visit("shuffle", shuffle, core::flag(), "a new order of the sequences in every epoch");
