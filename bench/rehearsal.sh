@@ -47,14 +47,15 @@ INI
 
 # stage NAME COMMAND…: on 2 ranks, with the peak of their memory (VmHWM; pages of mapped files count with it).
 stage() {
-  local name=$1 began=$SECONDS peak=0 now pid
+  local name=$1 began=$SECONDS peak=0 now pid own
   shift
   mpirun --bind-to none --oversubscribe -n 2 "$root/build/caravan" "$@" >"$work/output" 2>&1 </dev/null &
   local launcher=$!
   while kill -0 "$launcher" 2>/dev/null; do
     now=0
     for pid in $(pgrep -f "$root/build/caravan $1 $work" | grep -vx "$launcher"); do
-      now=$((now + $(sed -n 's/^VmHWM: *\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null || echo 0)))
+      own=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null) || true
+      now=$((now + ${own:-0}))
     done
     [ "$now" -le "$peak" ] || peak=$now
     sleep 0.2

@@ -100,6 +100,7 @@ void require_same_model(const Session& session, const family::ModelSpec& spec) {
   same("lora.rank", config.lora.rank, spec.lora ? spec.lora->rank : 0);
   if (spec.lora && config.lora.rank > 0) {
     same("lora.alpha", config.lora.alpha, spec.lora->alpha);
+    same("lora.rslora", config.lora.rslora, spec.lora->rank_stabilised);
     same("lora.targets", core::join(family::lora_of(config.lora)->targets), core::join(spec.lora->targets));
   }
 }

@@ -38,6 +38,7 @@ std::uint16_t float_to_half(float value) {
   const float magnitude = std::fabs(value);
   if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00U);
   if (magnitude >= 65520.0F) return static_cast<std::uint16_t>(sign | 0x7c00U);
+  if (magnitude == 0) return sign;  // frexp's exponent of zero is 0, that of 0.5
   // nearbyint rounds to nearest even in the default rounding mode; 2^-24 is the smallest subnormal half.
   int exponent = 0;
   std::frexp(magnitude, &exponent);
