@@ -57,7 +57,8 @@ constexpr Command table[] = {
     {"export", [](const auto& words) { return read_config<export_checkpoint>("export", words); },
      "CONFIG: a checkpoint becomes a Hugging Face folder, which is read back and compared with it"},
     {"verify", verify,
-     "--model=DIR --reference=FILE.safetensors: whether a model gives the logits that another program computed"},
+     "--model=DIR [--adapter=DIR] --reference=FILE.safetensors: whether a model gives the logits that another program "
+     "computed"},
 };
 
 std::string usage() {

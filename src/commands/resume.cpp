@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/resume.hpp"
 
+#include <algorithm>
+
+#include "checkpoint/manifest.hpp"
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "core/log.hpp"
@@ -84,19 +87,24 @@ std::filesystem::path first_checkpoint(const Session& session) {
   return step_0;
 }
 
-void require_same_model(const Session& session, const family::ModelSpec& spec) {
+void require_same_model(const Session& session, const Start& start) {
   const config::Config& config = session.config;
+  const family::ModelSpec& spec = start.spec;
+  const nlohmann::json facts = checkpoint::Manifest::read(start.store).state.value("upcycle", nlohmann::json::object());
+  const auto kept = facts.value("kept", std::vector<std::string>());
+  const auto was_kept = [&](const char* section) { return std::find(kept.begin(), kept.end(), section) != kept.end(); };
   const auto same = [&](const char* key, const auto& configured, const auto& there) {
     if (configured == there) return;
     core::bad_input(key, " = ", configured, ", but the checkpoint's model has ", there,
                     "; set it back, or upcycle again into another run.folder");
   };
-  if (spec.pesc) {
+  if (spec.pesc && !was_kept("upcycle")) {
     same("upcycle.experts", config.upcycle.experts, spec.pesc->experts);
     same("upcycle.topk", config.upcycle.topk, spec.pesc->topk);
     same("upcycle.adapter_dim", config.upcycle.adapter_dim, spec.pesc->adapter_dim);
     same("upcycle.scaling", config.upcycle.scaling, spec.pesc->scaling);
   }
+  if (was_kept("lora")) return;
   same("lora.rank", config.lora.rank, spec.lora ? spec.lora->rank : 0);
   if (spec.lora && config.lora.rank > 0) {
     same("lora.alpha", config.lora.alpha, spec.lora->alpha);

@@ -14,8 +14,9 @@ namespace caravan::commands {
 /// own.
 std::filesystem::path first_checkpoint(const Session& session);
 
-/// Throws (exit 2) when the configuration describes other trainables than the checkpoint holds.
-void require_same_model(const Session& session, const family::ModelSpec& spec);
+/// Throws (exit 2) when the configuration describes other trainables than the checkpoint holds. Settings that upcycle
+/// did not use, because the base or the adapter had its own, are not compared.
+void require_same_model(const Session& session, const Start& start);
 
 /// Loads trainables, moments and progress. Damage found while reading falls back to the run's checkpoint before (and
 /// says so); `start` is then that one. Collective. Throws (exit 2) when the data are not those of the checkpoint.

@@ -17,7 +17,6 @@ std::string describe(const family::Pesc& pesc) {
                       pesc.scaling);
 }
 
-/// Train asks for the same in [lora], so the message spells it as settings.
 std::string describe(const family::Lora& lora) {
   return core::concat("rank = ", lora.rank, ", alpha = ", lora.alpha,
                       ", rslora = ", lora.rank_stabilised ? "true" : "false",
@@ -46,6 +45,8 @@ int upcycle(const Session& session) {
                step_0_folder(session),   static_cast<std::uint64_t>(config.upcycle.seed),
                core::build_facts_text(), config.model.adapter};
   });
+  if (continued) request.kept.emplace_back("upcycle");
+  if (adapter.lora) request.kept.emplace_back("lora");
   const family::Pesc& pesc = *request.spec.pesc;
   if (continued && pesc != wanted) {
     core::log_warning(core::concat(adapter.pesc ? config.model.adapter : config.model.base,
@@ -54,7 +55,7 @@ int upcycle(const Session& session) {
   }
   if (adapter.lora && adapter.lora != configured) {
     core::log_warning(core::concat(config.model.adapter, " has LoRA already, which is kept: ", describe(*adapter.lora),
-                                   "; what [lora] says otherwise is not used, and train wants the same there"));
+                                   "; what [lora] says otherwise is not used"));
   }
   const convert::UpcycleReport report = convert::upcycle(session.world, request);
   if (report.already_there) {

@@ -82,7 +82,9 @@ json facts_of(const UpcycleRequest& request, const std::string& config, const la
   char fingerprint[17];
   std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
                 static_cast<unsigned long long>(base_fingerprint(source, parameters)));
-  return {{"config", json::parse(config)}, {"seed", request.seed}, {"base", fingerprint}};
+  json facts{{"config", json::parse(config)}, {"seed", request.seed}, {"base", fingerprint}};
+  if (!request.kept.empty()) facts["kept"] = request.kept;
+  return facts;
 }
 
 // Whether the folder holds this very checkpoint already. Throws when it holds another one, or a damaged one.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.hpp"
 #include "family/model_spec.hpp"
@@ -11,12 +12,13 @@
 namespace caravan::convert {
 
 struct UpcycleRequest {
-  std::string base;              // Hugging Face folder
-  family::ModelSpec spec;        // crafted: the base's with adapters and LoRA, see family::crafted
-  std::filesystem::path folder;  // checkpoint to write, …/step-00000000
-  std::uint64_t seed = 0;        // of the initial values
-  std::string program;           // version and build facts, for the manifest
-  std::string adapter{};         // PEFT folder whose tensors replace initial values; empty: none
+  std::string base;                 // Hugging Face folder
+  family::ModelSpec spec;           // crafted: the base's with adapters and LoRA, see family::crafted
+  std::filesystem::path folder;     // checkpoint to write, …/step-00000000
+  std::uint64_t seed = 0;           // of the initial values
+  std::string program;              // version and build facts, for the manifest
+  std::string adapter{};            // PEFT folder whose tensors replace initial values; empty: none
+  std::vector<std::string> kept{};  // sections of the configuration that base or adapter overrule: "upcycle", "lora"
 };
 
 struct UpcycleReport {

@@ -157,6 +157,8 @@ expect 0 1 export "$config" "--run.folder=$work/again" --export.merge=false
 for file in adapter_config.json adapter_model.safetensors pesc/config.json pesc/model.safetensors; do
   cmp -- "$work/adapter-1/$file" "$work/again/adapter-step-00000000/$file" || fail "$file is another after upcycle"
 done
+# What the adapter brought is trained on, whatever the configuration has for models that are made anew.
+expect 0 2 train "$config" "--run.folder=$work/again" --lora.rank=8 --upcycle.experts=2 --train.steps=1
 expect 1 2 export "$config" --export.merge=false "--model.base=$work/faint" "--export.folder=$work/adapter-faint"
 expect_output 'it is marked UNVERIFIED'
 [ -e "$work/adapter-faint/UNVERIFIED" ] || fail "the adapter of another base is not marked"
