@@ -83,8 +83,9 @@ at::Tensor attend_forward(const at::Tensor& all_q, const at::Tensor& all_k, cons
 std::vector<at::Tensor> attend_backward(const at::Tensor& all_q, const at::Tensor& all_k, const at::Tensor& all_v,
                                         const AttentionShape& shape, const Starts& starts, const at::Tensor& gradient) {
   at::Tensor dq = at::zeros_like(all_q);
-  at::Tensor dk = at::zeros_like(all_k);
-  at::Tensor dv = at::zeros_like(all_v);
+  // Sums over blocks of query rows, in fp32.
+  at::Tensor dk = at::zeros(all_k.sizes(), all_k.options().dtype(at::kFloat));
+  at::Tensor dv = at::zeros(all_v.sizes(), all_v.options().dtype(at::kFloat));
   const at::Tensor dout = gradient.contiguous();
   for (std::size_t document = 0; document + 1 < starts.size(); ++document) {
     const std::int64_t first = starts[document];
@@ -107,7 +108,7 @@ std::vector<at::Tensor> attend_backward(const at::Tensor& all_q, const at::Tenso
           .copy_(at::bmm(ds, block.k).view({block.kv, block.group, block.rows, block.d}));
     });
   }
-  return {dq, dk, dv};
+  return {dq, dk.to(all_k.scalar_type()), dv.to(all_v.scalar_type())};
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ void write(const Subject& subject, const Request& request, Page& page) {
     case PathKind::run: return report_run(subject.path, request, page);
     case PathKind::packed: return report_packed_file(subject.path, request, page);
     case PathKind::model: return report_model(subject.path, request, page);
+    case PathKind::adapter: return report_adapter(subject.path, request, page);
     case PathKind::safetensors: return report_safetensors(subject.path, request, page);
     case PathKind::configuration: return report_configuration(subject.path, request, page);
   }

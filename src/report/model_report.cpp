@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "family/hugging_face_source.hpp"
+#include "family/peft.hpp"
 #include "io/safetensors.hpp"
 #include "io/safetensors_header.hpp"
 #include "report/reports.hpp"
@@ -39,6 +40,41 @@ void write_metadata(const SafetensorsHeader& header, Page& page) {
 
 std::string size_of_file(const fs::path& file) { return core::format_bytes(fs::file_size(file)); }
 
+// What the files hold; paths lie below the folder.
+void write_files(const fs::path& folder, const std::set<fs::path>& paths, const Request& request, Page& page) {
+  std::map<std::string, SafetensorsHeader> files;
+  std::uint64_t bytes = 0;
+  TensorTally tally;
+  for (const fs::path& path : paths) {
+    const std::string name = path.lexically_relative(folder).string();
+    const auto& header = files.emplace(name, io::parse_safetensors_header(io::MappedFile(path))).first->second;
+    for (const auto& [tensor, entry] : header.tensors) tally.add(tensor, entry.shape, entry.dtype, bytes_of(entry));
+    bytes += fs::file_size(path);
+  }
+  page.line("files",
+            core::concat(files.size(), files.size() == 1 ? " file of " : " files of ", core::format_bytes(bytes)));
+  page.line("parameters", tally.parameters());
+  tally.write(page);
+  if (request.tensors) list_tensors(files, page);
+  page.checked("the headers of all files, to the byte");
+}
+
+void write_mark(const fs::path& folder, Page& page) {
+  if (const fs::path mark = folder / "UNVERIFIED"; fs::exists(mark)) {
+    page.problem(mark.string() + ": export found that this folder does not compute what its checkpoint does");
+  }
+}
+
+std::string describe(const family::Lora& lora) {
+  return core::concat("rank ", lora.rank, ", alpha ", lora.alpha, lora.rank_stabilised ? ", rank-stabilised" : "",
+                      ", on ", core::join(lora.targets));
+}
+
+std::string describe(const family::Pesc& pesc) {
+  return core::concat(pesc.experts, " experts, top-", pesc.topk, ", adapters of ", pesc.adapter_dim, ", scaling ",
+                      pesc.scaling);
+}
+
 }  // namespace
 
 std::string describe(const family::ModelSpec& spec) {
@@ -48,14 +84,8 @@ std::string describe(const family::ModelSpec& spec) {
                                   spec.kv_heads, " for keys and values), vocabulary ", spec.vocabulary, ", ",
                                   spec.max_positions, " positions, ", spec.rotary.describe());
   if (spec.window > 0) text += core::concat(", attention over the last ", spec.window, " tokens");
-  if (spec.pesc) {
-    text += core::concat("\n", spec.pesc->experts, " experts, top-", spec.pesc->topk, ", adapters of ",
-                         spec.pesc->adapter_dim, ", scaling ", spec.pesc->scaling);
-  }
-  if (spec.lora) {
-    text += core::concat("\nLoRA of rank ", spec.lora->rank, ", alpha ", spec.lora->alpha, ", on ",
-                         core::join(spec.lora->targets));
-  }
+  if (spec.pesc) text += core::concat("\n", describe(*spec.pesc));
+  if (spec.lora) text += core::concat("\nLoRA of ", describe(*spec.lora));
   return text;
 }
 
@@ -66,28 +96,30 @@ void report_model(const fs::path& folder, const Request& request, Page& page) {
   const io::SafetensorsDirectory directory(folder);
   std::set<fs::path> paths;
   for (const std::string& name : directory.names()) paths.insert(directory.file_of(name).path());
-  std::map<std::string, SafetensorsHeader> files;
-  std::uint64_t bytes = 0;
-  TensorTally tally;
-  for (const fs::path& path : paths) {
-    const auto& header =
-        files.emplace(path.filename().string(), io::parse_safetensors_header(io::MappedFile(path))).first->second;
-    for (const auto& [name, entry] : header.tensors) tally.add(name, entry.shape, entry.dtype, bytes_of(entry));
-    bytes += fs::file_size(path);
-  }
-  page.line("files",
-            core::concat(files.size(), files.size() == 1 ? " file of " : " files of ", core::format_bytes(bytes)));
   page.line("tokenizer", fs::exists(folder / "tokenizer.model") ? "tokenizer.model" : "none");
-  page.line("parameters", tally.parameters());
-  tally.write(page);
-  if (request.tensors) list_tensors(files, page);
-  page.checked("the headers of all files, to the byte");
+  write_files(folder, paths, request, page);
   const family::HuggingFaceSource compared(folder.string(), spec);
   page.checked("every tensor that config.json asks for is there in its shape, and no other");
   page.unchecked("the tensors' bytes: the format has no checksums");
-  if (const fs::path mark = folder / "UNVERIFIED"; fs::exists(mark)) {
-    page.problem(mark.string() + ": export found that this folder does not compute what its checkpoint does");
+  write_mark(folder, page);
+}
+
+void report_adapter(const fs::path& folder, const Request& request, Page& page) {
+  page.title("PEFT adapter", folder.string());
+  const family::PeftAdapter adapter = family::read_peft_adapter(folder.string());
+  if (adapter.lora) page.line("LoRA", describe(*adapter.lora));
+  if (adapter.pesc) page.line("mixture", core::concat(adapter.model_type, ", ", describe(*adapter.pesc)));
+  std::set<fs::path> paths;
+  if (const fs::path file = folder / "adapter_model.safetensors"; fs::exists(file)) paths.insert(file);
+  if (const fs::path mixture = folder / family::peft_mixture_folder; fs::is_directory(mixture)) {
+    for (const auto& entry : fs::directory_iterator(mixture)) {
+      if (entry.path().extension() == ".safetensors") paths.insert(entry.path());
+    }
   }
+  write_files(folder, paths, request, page);
+  page.unchecked("the tensors' bytes: the format has no checksums");
+  page.unchecked("whether they fit a base: caravan verify --model=BASE --adapter=" + folder.string() + " does that");
+  write_mark(folder, page);
 }
 
 void report_safetensors(const fs::path& file, const Request& request, Page& page) {

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "data/packed_header.hpp"
+#include "family/peft.hpp"
 
 namespace caravan::report {
 namespace {
@@ -20,7 +21,7 @@ constexpr std::string_view packed_magic{data::PackedHeader::expected_magic.data(
                                         data::PackedHeader::expected_magic.size()};
 constexpr const char* known =
     "; info knows checkpoints and their files, run folders, packed token files, Hugging Face model folders, "
-    "*.safetensors and configuration files (*.ini)";
+    "PEFT adapter folders, *.safetensors and configuration files (*.ini)";
 
 std::string first_bytes(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -46,6 +47,10 @@ bool is_model(const fs::path& folder) {
          fs::exists(folder / "model.safetensors.index.json");
 }
 
+bool is_adapter(const fs::path& folder) {
+  return fs::exists(folder / "adapter_config.json") || fs::exists(folder / family::peft_mixture_folder / "config.json");
+}
+
 std::optional<Subject> folder_subject(const fs::path& folder) {
   const std::string name = folder.filename().string();
   if (fs::exists(folder / "manifest.json")) return Subject{PathKind::checkpoint, folder};
@@ -53,6 +58,7 @@ std::optional<Subject> folder_subject(const fs::path& folder) {
   if (name == "checkpoints" && has_entry_like(folder, "step-")) return Subject{PathKind::run, folder.parent_path()};
   // A save that was not finished; reading it says so.
   if (has_entry_like(folder, "shard-")) return Subject{PathKind::checkpoint, folder};
+  if (is_adapter(folder)) return Subject{PathKind::adapter, folder};
   if (is_model(folder)) return Subject{PathKind::model, folder};
   return std::nullopt;
 }
@@ -69,6 +75,7 @@ std::optional<Subject> file_subject(const fs::path& file) {
   }
   if (name.ends_with(".safetensors")) return Subject{PathKind::safetensors, file};
   if (name.ends_with(".ini")) return Subject{PathKind::configuration, file};
+  if (name == "adapter_config.json") return Subject{PathKind::adapter, folder};
   if (name == "metrics.jsonl" || name == "log.txt" || name == "lock") {
     if (is_run(folder)) return Subject{PathKind::run, folder};
   }

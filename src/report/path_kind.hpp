@@ -5,7 +5,7 @@
 
 namespace caravan::report {
 
-enum class PathKind { checkpoint, run, packed, model, safetensors, configuration };
+enum class PathKind { checkpoint, run, packed, model, adapter, safetensors, configuration };
 
 /// What a path is, or belongs to.
 struct Subject {

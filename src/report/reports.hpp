@@ -15,6 +15,7 @@ void report_checkpoint(const std::filesystem::path& folder, const Request& reque
 void report_run(const std::filesystem::path& folder, const Request& request, Page& page);
 void report_packed_file(const std::filesystem::path& file, const Request& request, Page& page);
 void report_model(const std::filesystem::path& folder, const Request& request, Page& page);
+void report_adapter(const std::filesystem::path& folder, const Request& request, Page& page);
 void report_safetensors(const std::filesystem::path& file, const Request& request, Page& page);
 
 /// Family and sizes of a model: a few lines.

@@ -3,6 +3,7 @@
 
 #include "data/packed_file.hpp"
 #include "family/parameters.hpp"
+#include "family/peft.hpp"
 #include "io/safetensors.hpp"
 #include "report/page.hpp"
 #include "tests/checkpoint/saved.hpp"
@@ -66,6 +67,18 @@ TEST_CASE("a Hugging Face folder says its family, sizes and parameters") {
     const io::SafetensorsDirectory directory(folder);
     for (const std::string& tensor : directory.names()) expect_text(report.text, {"\n  " + tensor + " "});
     expect_text(info(request_of(folder / "config.json")).text, {"Hugging Face model: " + folder.string() + "\n"});
+  }
+}
+
+TEST_CASE("a PEFT folder says its update and what it holds") {
+  for (const auto& folder : tests::folders_in(tests::more_fixtures() / "peft")) {
+    const family::PeftAdapter adapter = family::read_peft_adapter(folder.string());
+    const report::Report report = info(request_of(folder, true));
+    CHECK(report.problems.empty());
+    expect_text(report.text, {"PEFT adapter: " + folder.string(), core::concat("rank ", adapter.lora->rank, ", alpha "),
+                              "q_proj", "caravan verify --model=BASE --adapter=" + folder.string()});
+    CHECK((report.text.find("rank-stabilised") != std::string::npos) == adapter.lora->rank_stabilised);
+    expect_text(info(request_of(folder / "adapter_config.json")).text, {"PEFT adapter: " + folder.string()});
   }
 }
 
