@@ -14,28 +14,6 @@ namespace caravan::family {
 namespace {
 
 namespace fs = std::filesystem;
-using Info = layout::TensorSource::Info;
-
-// Empty, or what is wrong with a tensor of the folder.
-std::string complaint(const std::string& name, const Info& info, const layout::Shape& shape) {
-  if (info.shape != shape) {
-    return core::concat(name, " has shape ", layout::to_string(info.shape), ", the configurations make it ",
-                        layout::to_string(shape));
-  }
-  if (!io::convertible(info.dtype, core::DType::f32)) {
-    return core::concat(name, " has elements of ", core::name_of(info.dtype), ", which is no floating type");
-  }
-  return "";
-}
-
-[[noreturn]] void refuse(const std::string& folder, const std::vector<std::string>& complaints) {
-  constexpr std::size_t most = 8;
-  std::string text = folder + ": tensors do not fit the adapter's configuration and the base: ";
-  for (std::size_t i = 0; i < complaints.size() && i < most; ++i) text += (i > 0 ? "; " : "") + complaints[i];
-  if (complaints.size() > most) text += core::concat("; and ", complaints.size() - most, " more");
-  core::bad_input(text);
-}
-
 io::SafetensorsFile open_factors(const fs::path& folder) {
   const fs::path file = folder / "adapter_model.safetensors";
   if (!fs::exists(file) && fs::exists(folder / "adapter_model.bin")) {
@@ -54,51 +32,36 @@ std::string with_adapter_name(std::string name) { return name.insert(name.rfind(
 PeftSource::PeftSource(const PeftAdapter& adapter, const ModelSpec& spec) : folder_(adapter.folder) {
   if (adapter.lora) factors_.emplace(open_factors(folder_));
   if (adapter.pesc) mixture_.emplace(fs::path(folder_) / peft_mixture_folder);
-  std::set<std::string> expected;
-  std::vector<std::string> complaints;
+  TensorCheck check(folder_ + ": tensors do not fit the adapter's configuration and the base",
+                    "the configurations make it");
   for (const layout::ParameterSpec& parameter : parameter_specs(spec)) {
     if (!parameter.trainable) continue;
     // Of what the specification can train, LoRA factors alone have no name in a model folder.
     if (hugging_face_parts(spec, parameter).empty()) {
-      add_factor(parameter, expected, complaints);
+      add_factor(parameter, check);
     } else if (mixture_) {
-      add_mixture(spec, parameter, expected, complaints);
+      add_mixture(spec, parameter, check);
     }
   }
-  const auto look_for_more = [&](const std::vector<std::string>& names) {
-    for (const std::string& name : names) {
-      if (!expected.contains(name)) complaints.push_back(name + " is not expected");
-    }
-  };
-  if (factors_) look_for_more(factors_->names());
-  if (mixture_) look_for_more(mixture_->names());
-  if (!complaints.empty()) refuse(folder_, complaints);
+  if (factors_) check.refuse_others(factors_->names());
+  if (mixture_) check.refuse_others(mixture_->names());
+  check.finish();
 }
 
-void PeftSource::add_factor(const layout::ParameterSpec& parameter, std::set<std::string>& expected,
-                            std::vector<std::string>& complaints) {
+void PeftSource::add_factor(const layout::ParameterSpec& parameter, TensorCheck& check) {
   const std::string plain = peft_name(parameter.name), named = with_adapter_name(plain);
-  expected.insert({plain, named});
-  if (factors_->contains(plain) && factors_->contains(named)) {
-    complaints.push_back(core::concat(plain, " is there twice, also as ", named));
-    return;
-  }
   const std::string& name = factors_->contains(named) ? named : plain;
-  std::string text =
-      factors_->contains(name) ? complaint(name, factors_->info(name), parameter.shape) : name + " is missing";
-  if (!text.empty()) complaints.push_back(std::move(text));
+  if (name == named && factors_->contains(plain)) {
+    check.complain(core::concat(plain, " is there twice, also as ", named));
+    check.allow(plain);
+  }
+  check.compare(name, parameter.shape, find_info(*factors_, name));
   tensors_.emplace(parameter.name, Tensor{parameter.shape, name, {}});
 }
 
-void PeftSource::add_mixture(const ModelSpec& spec, const layout::ParameterSpec& parameter,
-                             std::set<std::string>& expected, std::vector<std::string>& complaints) {
+void PeftSource::add_mixture(const ModelSpec& spec, const layout::ParameterSpec& parameter, TensorCheck& check) {
   std::vector<ForeignPart> parts = hugging_face_parts(spec, parameter);
-  for (const ForeignPart& part : parts) {
-    expected.insert(part.name);
-    std::string text = mixture_->contains(part.name) ? complaint(part.name, mixture_->info(part.name), part.shape)
-                                                     : part.name + " is missing";
-    if (!text.empty()) complaints.push_back(std::move(text));
-  }
+  for (const ForeignPart& part : parts) check.compare(part.name, part.shape, find_info(*mixture_, part.name));
   tensors_.emplace(parameter.name, Tensor{parameter.shape, "", std::move(parts)});
 }
 
@@ -110,7 +73,8 @@ const PeftSource::Tensor& PeftSource::tensor(const std::string& name) const {
 
 layout::TensorSource::Info PeftSource::info(const std::string& name) const {
   const Tensor& ours = tensor(name);
-  const Info stored = ours.parts.empty() ? factors_->info(ours.factor) : mixture_->info(ours.parts.front().name);
+  const layout::TensorSource::Info stored =
+      ours.parts.empty() ? factors_->info(ours.factor) : mixture_->info(ours.parts.front().name);
   return {ours.shape, stored.dtype};
 }
 

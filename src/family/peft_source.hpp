@@ -3,12 +3,12 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "family/foreign_names.hpp"
 #include "family/peft.hpp"
+#include "family/tensor_check.hpp"
 #include "io/safetensors.hpp"
 #include "layout/tensor_source.hpp"
 
@@ -37,10 +37,8 @@ class PeftSource : public layout::TensorSource {
     std::vector<ForeignPart> parts;
   };
   const Tensor& tensor(const std::string& name) const;
-  void add_factor(const layout::ParameterSpec& parameter, std::set<std::string>& expected,
-                  std::vector<std::string>& complaints);
-  void add_mixture(const ModelSpec& spec, const layout::ParameterSpec& parameter, std::set<std::string>& expected,
-                   std::vector<std::string>& complaints);
+  void add_factor(const layout::ParameterSpec& parameter, TensorCheck& check);
+  void add_mixture(const ModelSpec& spec, const layout::ParameterSpec& parameter, TensorCheck& check);
 
   std::string folder_;
   std::optional<io::SafetensorsFile> factors_;

@@ -92,6 +92,21 @@ TEXT
   "$binary" prepare "$work/config.ini" >"$work/output" 2>&1 || fail "prepare ended with $?"
 }
 
+# caravan RANKS ARGUMENTS…: its exit status; the output is in $work/output.
+caravan() {
+  local launch=()
+  [ "$1" -eq 1 ] || launch=("$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$1")
+  shift
+  "${launch[@]}" "$binary" "$@" >"$work/output" 2>&1 </dev/null
+}
+# expect STATUS RANKS ARGUMENTS…
+expect() {
+  local wanted=$1 ended=0
+  shift
+  caravan "$@" || ended=$?
+  [ "$ended" -eq "$wanted" ] || fail "$*: exit $ended instead of $wanted"
+}
+
 # start COMMAND [ARGUMENTS]: one start on $ranks ranks; its exit status. One rank runs without mpirun.
 start() {
   local command=$1

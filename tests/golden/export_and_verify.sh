@@ -10,21 +10,6 @@ fixtures=${CARAVAN_FIXTURES:-$CARAVAN_SOURCE/tests/data/fixtures}
 more_fixtures=${CARAVAN_FIXTURES_MORE:-$CARAVAN_SOURCE/tests/data/fixtures-more}
 python=${CARAVAN_PYTHON:-python3}
 
-# caravan RANKS ARGUMENTS…: its exit status; the output is in $work/output.
-caravan() {
-  local launch=()
-  [ "$1" -eq 1 ] || launch=("$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n "$1")
-  shift
-  "${launch[@]}" "$binary" "$@" >"$work/output" 2>&1 </dev/null
-}
-# expect STATUS RANKS ARGUMENTS…
-expect() {
-  local wanted=$1 ended=0
-  shift
-  caravan "$@" || ended=$?
-  [ "$ended" -eq "$wanted" ] || fail "$*: exit $ended instead of $wanted"
-}
-
 for pair in llama-tiny/expected_logits camelidae-tiny/expected camelidae-tiny/expected_padded; do
   model=$fixtures/${pair%/*} reference=$fixtures/$pair.safetensors
   expect 0 1 verify "--model=$model" "--reference=$reference"
