@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/verify.hpp"
 
-#include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -9,6 +8,7 @@
 
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
+#include "config/flags.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "evaluate/reference_file.hpp"
@@ -17,8 +17,6 @@
 
 namespace caravan::commands {
 namespace {
-
-namespace po = boost::program_options;
 
 constexpr const char* usage =
     "usage: caravan verify --model=DIR [--adapter=DIR] --reference=FILE.safetensors [--precision=fp32|bf16] "
@@ -48,29 +46,20 @@ double read_tolerance(const std::string& text) {
 std::map<std::string, std::string> read_flags(const std::vector<std::string>& arguments) {
   const std::vector<std::string> names{"model",     "adapter",   "reference", "precision",
                                        "tolerance", "layout.tp", "layout.ep"};
-  po::options_description known;
-  for (const std::string& name : names) known.add_options()(name.c_str(), po::value<std::string>());
-  using namespace po::command_line_style;
-  std::map<std::string, std::string> given;
+  std::vector<config::Flag> flags;
   try {
-    const auto parsed = po::command_line_parser(arguments)
-                            .options(known)
-                            .style(unix_style & ~allow_guessing & ~allow_short)
-                            .allow_unregistered()
-                            .run();
-    for (const auto& option : parsed.options) {
-      const std::string word = option.original_tokens.empty() ? "" : option.original_tokens.front();
-      if (option.unregistered && word.starts_with("--")) {
-        const std::string near = core::nearest_match(option.string_key, names);
-        refuse("unknown flag --", option.string_key, near.empty() ? "" : "; did you mean --" + near + "?");
-      }
-      if (option.string_key.empty() || option.unregistered) refuse("unexpected argument ", word);
-      if (!given.emplace(option.string_key, option.value.empty() ? "" : option.value.front()).second) {
-        refuse("--", option.string_key, " is given twice");
-      }
-    }
-  } catch (const po::error& error) {
+    flags = config::split_flags(arguments, names);
+  } catch (const core::Error& error) {
     refuse(error.what());
+  }
+  std::map<std::string, std::string> given;
+  for (const config::Flag& flag : flags) {
+    if (flag.name.empty()) refuse("unexpected argument ", flag.word);
+    if (!flag.known) {
+      const std::string near = core::nearest_match(flag.name, names);
+      refuse("unknown flag --", flag.name, near.empty() ? "" : "; did you mean --" + near + "?");
+    }
+    if (!given.emplace(flag.name, flag.value).second) refuse("--", flag.name, " is given twice");
   }
   return given;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
-#include <boost/program_options.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -9,14 +8,13 @@
 #include <set>
 
 #include "config/config.hpp"
+#include "config/flags.hpp"
 #include "config/ini.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 
 namespace caravan::config {
 namespace {
-
-namespace po = boost::program_options;
 
 /// Two settings of which a source gives at most one.
 struct Exclusive {
@@ -52,26 +50,17 @@ class Loader {
   }
 
   void read_command_line(const std::vector<std::string>& arguments) {
-    po::options_description known;
-    for (const std::string& name : names_) known.add_options()(name.c_str(), po::value<std::string>());
-    using namespace po::command_line_style;
     try {
-      const auto parsed = po::command_line_parser(arguments)
-                              .options(known)
-                              .style(unix_style & ~allow_guessing & ~allow_short)
-                              .allow_unregistered()
-                              .run();
-      for (const auto& option : parsed.options) {
-        const std::string given = option.original_tokens.empty() ? "" : option.original_tokens.front();
-        if (option.unregistered && given.starts_with("--")) {
-          unknown("command line: ", "setting", option.string_key, names_);
-        } else if (option.string_key.empty() || option.unregistered) {
-          errors_.push_back("command line: unexpected argument " + given + "; settings are --section.key=value");
+      for (const Flag& flag : split_flags(arguments, names_)) {
+        if (flag.known) {
+          set("command line: ", flag.name, flag.value, false);
+        } else if (!flag.name.empty()) {
+          unknown("command line: ", "setting", flag.name, names_);
         } else {
-          set("command line: ", option.string_key, option.value.empty() ? "" : option.value.front(), false);
+          errors_.push_back("command line: unexpected argument " + flag.word + "; settings are --section.key=value");
         }
       }
-    } catch (const po::error& error) {
+    } catch (const core::Error& error) {
       errors_.push_back(core::concat("command line: ", error.what()));
     }
     end_source();

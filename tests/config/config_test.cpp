@@ -162,6 +162,21 @@ TEST_CASE("dump is read back to the same values and JSON") {
   CHECK(parsed["lora"]["targets"].size() == 2);
 }
 
+TEST_CASE("an empty value on the command line sets a text to nothing") {
+  const File file("[run]\nfolder = somewhere\n[lora]\nrank = 3\n");
+  CHECK(load(file.path(), {}).run.folder == "somewhere");
+  CHECK(load(file.path(), {"--run.folder="}).run.folder.empty());
+  for (const char* flag : {"--lora.rank=", "--lora.rank"}) {
+    std::string message;
+    try {
+      load(file.path(), {flag});
+    } catch (const caravan::core::Error& error) {
+      message = error.what();
+    }
+    CHECK(message.find("lora.rank") != std::string::npos);
+  }
+}
+
 TEST_CASE("the JSON follows every value and nothing else") {
   const Config plain = load("", {});
   const File spelled("[layout]\nep = 1\n[train]\nlr = 0.0002 # the default, written out\n");
