@@ -76,8 +76,11 @@ std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<std
     if (problems.empty()) return folder;
     const std::string reason =
         "checkpoint " + folder.filename().string() + " is passed over: " + core::join(problems, " and ");
-    core::log_warning(reason);
-    if (passed_over != nullptr) passed_over->push_back(reason);
+    if (passed_over != nullptr) {
+      passed_over->push_back(reason);
+    } else {
+      core::log_warning(reason);
+    }
   }
   return std::nullopt;
 }

@@ -19,8 +19,9 @@ std::filesystem::path step_folder(const std::filesystem::path& checkpoints, std:
 std::vector<std::int64_t> committed_steps(const std::filesystem::path& checkpoints);
 
 /// The newest committed checkpoint of a step below `below` whose manifest is sound and whose shards are there in their
-/// full size. Warns of every newer one that is passed over, and adds the reason to `passed_over`. Checksums are checked
-/// when the tensors are read: on damage found there, ask again with `below` = that step.
+/// full size. The reason for every newer one that is passed over goes to `passed_over`, or as a warning into the log
+/// where nobody takes it. Checksums are checked when the tensors are read: on damage found there, ask again with
+/// `below` = that step.
 std::optional<std::filesystem::path> newest_good(const std::filesystem::path& checkpoints,
                                                  std::vector<std::string>* passed_over = nullptr,
                                                  std::int64_t below = std::numeric_limits<std::int64_t>::max());

@@ -85,22 +85,6 @@ std::vector<std::string> other_folders(const fs::path& checkpoints) {
   return names;
 }
 
-/// The newest checkpoint that a start would go on from; those that it would pass over are problems.
-std::optional<fs::path> newest_good(const fs::path& checkpoints, const std::vector<std::int64_t>& steps,
-                                    std::vector<std::string>& passed_over) {
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    const fs::path folder = checkpoint::step_folder(checkpoints, *step);
-    try {
-      const auto problems = checkpoint::shard_problems(folder, checkpoint::Manifest::read(folder));
-      if (problems.empty()) return folder;
-      passed_over.insert(passed_over.end(), problems.begin(), problems.end());
-    } catch (const core::Error& error) {
-      passed_over.emplace_back(error.what());
-    }
-  }
-  return std::nullopt;
-}
-
 // Of the checkpoints beside the newest, which has a report of its own with its store.
 void verify_others(const fs::path& checkpoints, const std::vector<std::int64_t>& steps,
                    const std::optional<fs::path>& newest, Page& page) {
@@ -149,7 +133,7 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
     for (const std::string& other : other_folders(checkpoints)) page.line("also there", other);
   }
   std::vector<std::string> passed_over;
-  const std::optional<fs::path> newest = newest_good(checkpoints, steps, passed_over);
+  const std::optional<fs::path> newest = checkpoint::newest_good(checkpoints, &passed_over);
   page.line("newest good", newest ? newest->filename().string() : "none");
   write_metrics(folder, page);
   write_lock(folder, page);
