@@ -119,7 +119,7 @@ parallel::Activation attend(const parallel::Activation& q, const parallel::Activ
                                                 const at::Tensor& all_v) {
     return attend_forward(all_q, all_k, all_v, shape, document_starts);
   };
-  const parallel::Activation out = parallel::compute(recall, forward, q, k, v);
+  parallel::Activation out = parallel::compute(recall, forward, q, k, v);
   parallel::connect("attention", {q.value, k.value, v.value}, {out.value},
                     [q = q.recalled, k = k.recalled, v = v.recalled, shape,
                      document_starts](const std::vector<at::Tensor>& gradients) {

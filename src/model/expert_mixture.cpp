@@ -112,7 +112,7 @@ parallel::Activation ExpertMixture::forward(const parallel::Activation& x, const
       pass.cheap(), [this, travel](const at::Tensor& of_y) { return inputs(*travel, of_y); }, y);
   const parallel::Activation a = parallel::compute(
       pass.costly(), [this, travel](const at::Tensor& of_z) { return inner(*travel, of_z); }, z);
-  const parallel::Activation out = parallel::compute(
+  parallel::Activation out = parallel::compute(
       pass.layer_output(),
       [this, travel](const at::Tensor& of_y, const at::Tensor& of_a) { return mixed(*travel, of_y, of_a); }, y, a);
   const Saved saved{travel, logit, row, x.recalled, z.recalled, a.recalled, pass.routing};

@@ -12,7 +12,7 @@ std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) +
 
 parallel::Activation swiglu(const parallel::Activation& gate, const parallel::Activation& up, parallel::Recall recall) {
   const auto forward = [](const at::Tensor& g, const at::Tensor& u) { return parallel::swiglu(g, u); };
-  const parallel::Activation out = parallel::compute(recall, forward, gate, up);
+  parallel::Activation out = parallel::compute(recall, forward, gate, up);
   parallel::connect("swiglu", {gate.value, up.value}, {out.value},
                     [g = gate.recalled, u = up.recalled](const std::vector<at::Tensor>& gradients) {
                       auto [dgate, dup] = parallel::swiglu_backward(gradients[0], g.get(), u.get());

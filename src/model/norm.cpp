@@ -11,7 +11,7 @@ parallel::Activation rms_norm(const parallel::Activation& x, const parallel::Fro
   parallel::Workspace workspace;
   const at::Tensor scale = weight.materialise(workspace).to(at::kFloat);
   auto [value, rstd] = parallel::rms_norm(x.value.detach(), scale, eps);
-  const parallel::Activation y = parallel::activation(
+  parallel::Activation y = parallel::activation(
       value, recall, [x = x.recalled, scale, eps] { return parallel::rms_norm(x.get(), scale, eps).first; });
   parallel::connect("rms norm", {x.value}, {y.value},
                     [x = x.recalled, scale, rstd = rstd](const std::vector<at::Tensor>& gradients) {

@@ -46,7 +46,7 @@ parallel::Activation Rotary::rotate(const parallel::Activation& x, const paralle
     turn(rows, /*inverse=*/false);
     return rows;
   };
-  const parallel::Activation y = parallel::compute(recall, rotated, x);
+  parallel::Activation y = parallel::compute(recall, rotated, x);
   parallel::connect("rotary", {x.value}, {y.value}, [turn](const std::vector<at::Tensor>& gradients) {
     const at::Tensor dx = gradients[0].contiguous();
     turn(dx, /*inverse=*/true);

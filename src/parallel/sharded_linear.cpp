@@ -139,7 +139,7 @@ Activation RowLinear::forward(const Activation& z, const TokenAxis& axis, Dropou
     input = z.recalled;
     u = at::mm(dropout(z.value.detach(), axis.identity, mask), parts_.a->value.t());
   }
-  const Activation y = compute(
+  Activation y = compute(
       recall, [this, u](const at::Tensor& again) { return output(again, u); }, z);
   connect("row linear", {z.value}, {y.value},
           [this, input, u, mask, identity = axis.identity](const std::vector<at::Tensor>& gradients) {

@@ -46,7 +46,7 @@ struct Adapted {
 };
 
 std::vector<std::filesystem::path> adapters() {
-  const auto found = folders_in(more_fixtures() / "peft");
+  auto found = folders_in(more_fixtures() / "peft");
   REQUIRE(found.size() >= 2);  // plain and rank-stabilised
   return found;
 }

@@ -27,7 +27,7 @@ struct Model {
 /// Micro-step m of a step on a data-parallel rank; in the second one the last of several ranks has no token.
 data::TokenBatch micro_batch(std::int64_t step, std::int64_t m, int dp_rank, int dp) {
   if (m == 1 && dp > 1 && dp_rank == dp - 1) return {};
-  return random_batch({9, 17, 4}, static_cast<std::uint64_t>(1000 * dp_rank + 100 * step + 10 * m), 96);
+  return random_batch({9, 17, 4}, static_cast<std::uint64_t>(std::int64_t{1000} * dp_rank + 100 * step + 10 * m), 96);
 }
 
 struct Run {
@@ -52,7 +52,8 @@ Run train(const parallel::Context& context, const family::ModelSpec& spec, const
     for (std::int64_t m = 0; m < 2; ++m) {
       micro.push_back(micro_batch(step, m, context.grid.dp_rank(), context.grid.dp()));
     }
-    run.reports.push_back(trainer.step(step, micro, {60 * context.grid.dp(), 40 * context.grid.dp()}));
+    run.reports.push_back(
+        trainer.step(step, micro, {std::int64_t{60} * context.grid.dp(), std::int64_t{40} * context.grid.dp()}));
     for (const parallel::Bucket& bucket : model.parameters.buckets()) {
       run.bits.push_back(bucket.gradients.clone());
       run.bits.push_back(bucket.values.clone());

@@ -53,22 +53,22 @@ class TensorMemory final : public c10::Allocator {
 /// "aten::mm.out".
 class CallCount {
  public:
-  CallCount() : handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(&begin))) { calls_.clear(); }
+  CallCount() : handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(&begin))) { counted.clear(); }
   ~CallCount() { at::removeCallback(handle_); }
   CallCount(const CallCount&) = delete;
   CallCount& operator=(const CallCount&) = delete;
 
-  std::map<std::string, int> calls() const { return calls_; }
+  std::map<std::string, int> calls() const { return counted; }
 
  private:
   static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
     if (const auto name = function.operator_name()) {
-      ++calls_[name->overload_name.empty() ? name->name : name->name + "." + name->overload_name];
+      ++counted[name->overload_name.empty() ? name->name : name->name + "." + name->overload_name];
     }
     return nullptr;
   }
   at::CallbackHandle handle_;
-  static inline thread_local std::map<std::string, int> calls_;
+  static inline thread_local std::map<std::string, int> counted;
 };
 
 }  // namespace caravan::tests
