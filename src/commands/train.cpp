@@ -98,7 +98,9 @@ void save(const Session& session, const Model& model, train::Trainer& trainer, c
 int train(const Session& session) {
   const config::Config& config = session.config;
   Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
-  comm::on_all_ranks(session.world, [&] { require_same_model(session, start); });
+  comm::on_all_ranks(session.world, [&] {
+    if (session.first()) require_same_model(session, start);  // every rank has the same configuration and checkpoint
+  });
   OpenData data(session, start, checked_grid(session, start.spec).dp());
   OpenRun run(session);
   Model model(session, start);
