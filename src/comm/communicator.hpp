@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,14 @@ class [[nodiscard]] Pending {
 
  private:
   std::function<void()> finish_;
+};
+
+/// What one operation has cost this rank so far.
+struct Traffic {
+  std::int64_t calls = 0;     // collectives of the library underneath
+  std::int64_t messages = 0;  // pieces that are not empty, handed to other ranks; a broadcast counts one per receiver
+  std::int64_t bytes = 0;     // in them
+  double waited = 0;          // seconds in wait(): what no computation hid
 };
 
 /// A group of ranks with a few collective verbs. All ranks of the group call the same verbs in the same order with the
@@ -71,6 +80,13 @@ class Communicator {
 
   virtual void barrier(const char* operation) = 0;
 
+  /// Lets verbs that are under way move on. MPI moves data only inside its own calls, so a long computation that is to
+  /// hide a transfer calls this now and then.
+  virtual void advance() {}
+
+  /// By operation name. Empty for a group of one rank, which sends nothing.
+  const std::map<std::string, Traffic>& traffic() const { return traffic_; }
+
   /// The sum, or the maximum, of one number over the group.
   double all_reduce(const char* operation, double value, Reduce reduce);
   std::int64_t all_reduce(const char* operation, std::int64_t value, Reduce reduce);
@@ -79,6 +95,13 @@ class Communicator {
   std::vector<std::string> all_gather_text(const char* operation, const std::string& text);
   /// The root's text on every rank.
   std::string broadcast_text(const char* operation, const std::string& text, int root);
+
+ protected:
+  /// The account of an operation; the reference stays valid as long as the communicator.
+  Traffic& account(const char* operation) { return traffic_[operation]; }
+
+ private:
+  std::map<std::string, Traffic> traffic_;
 };
 
 /// A group of one rank: every verb copies or does nothing, without MPI.

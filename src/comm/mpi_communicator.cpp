@@ -33,6 +33,15 @@ struct ByteCounts {
   std::vector<int> counts, offsets;
   std::size_t total = 0;
 
+  /// Adds the pieces for all ranks but this one.
+  void count_sent(Traffic& account, int rank) const {
+    for (std::size_t r = 0; r < counts.size(); ++r) {
+      if (r == static_cast<std::size_t>(rank) || counts[r] == 0) continue;
+      ++account.messages;
+      account.bytes += counts[r];
+    }
+  }
+
   ByteCounts(const Communicator::Counts& elements, std::size_t element_bytes, const std::string& what) {
     for (const std::int64_t n : elements) {
       const std::size_t bytes = static_cast<std::size_t>(n) * element_bytes;
@@ -72,12 +81,19 @@ class MpiCommunicator final : public Communicator {
   Pending broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
                     void* stream) override;
   void barrier(const char* operation) override;
+  void advance() override;
 
  private:
-  /// Counts the verb and says what to call it in messages.
-  std::string next(const char* operation);
+  /// A verb under way: what to call it in messages, and where its cost is booked.
+  struct Call {
+    std::string what;
+    Traffic* account;
+  };
+  Call next(const char* operation);
   /// Tests the request until it is done or the deadline has passed.
-  void finish(MPI_Request request, const std::string& what) const;
+  void finish(MPI_Request request, const Call& call) const;
+  /// Books the same piece for every other rank.
+  void count_for_all(const Call& call, int bytes) const;
   /// An all-to-all of pieces, then a reduction in rank order: reduce_scatter for any element type.
   Pending reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts, core::DType dtype,
                         Reduce reduce);
@@ -104,27 +120,45 @@ MpiCommunicator::~MpiCommunicator() {
   if (!finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
 }
 
-std::string MpiCommunicator::next(const char* operation) {
+MpiCommunicator::Call MpiCommunicator::next(const char* operation) {
   ++sequence_;
-  return core::concat("\"", operation, "\" (number ", sequence_, " of group ", name_, ", rank ", rank_, " of ", size_,
-                      ")");
+  Traffic& account = this->account(operation);
+  ++account.calls;
+  return {core::concat("\"", operation, "\" (number ", sequence_, " of group ", name_, ", rank ", rank_, " of ", size_,
+                       ")"),
+          &account};
 }
 
-void MpiCommunicator::finish(MPI_Request request, const std::string& what) const {
+void MpiCommunicator::count_for_all(const Call& call, int bytes) const {
+  if (bytes == 0) return;
+  call.account->messages += size_ - 1;
+  call.account->bytes += std::int64_t{bytes} * (size_ - 1);
+}
+
+void MpiCommunicator::advance() {
+  int arrived = 0;
+  check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_, &arrived, MPI_STATUS_IGNORE), "moving transfers on");
+}
+
+void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
   const auto start = Clock::now();
+  const auto waited = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   int done = 0;
   for (std::int64_t tries = 0;; ++tries) {
-    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what);
-    if (done) return;
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call.what);
+    if (done) {
+      call.account->waited += waited();
+      return;
+    }
     // Peers may share this core: give way at once, and after about a millisecond really sleep.
     if (tries < 2000) {
       sched_yield();
     } else {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
-    if (tries % 1024 == 1023 && std::chrono::duration<double>(Clock::now() - start).count() > deadline_seconds_) {
+    if (tries % 1024 == 1023 && waited() > deadline_seconds_) {
       throw core::Error(core::ExitCode::peer_lost,
-                        core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", what,
+                        core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", call.what,
                                      "; one of them is lost or hangs. Start the job again: it resumes from the newest "
                                      "checkpoint"));
     }
@@ -133,18 +167,21 @@ void MpiCommunicator::finish(MPI_Request request, const std::string& what) const
 
 Pending MpiCommunicator::all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype,
                                     Reduce reduce, void*) {
-  // Few elements: everybody gets everything and reduces it alike. Many: each rank reduces its part, then all gather.
-  constexpr std::int64_t few = 8192;
+  // Few elements: everybody gets everything and reduces it alike. Many: each rank reduces its part, then all gather,
+  // so that a rank never gets more than twice the elements, however many ranks there are.
+  constexpr std::int64_t few = 16384;
   const std::size_t bytes = core::size_of(dtype);
   const auto ranks = static_cast<std::size_t>(size_);
-  if (count <= few) {
-    const std::string what = next(operation);
+  if (count * size_ <= few) {
+    const Call call = next(operation);
     auto parts = std::make_shared<std::vector<std::byte>>(ranks * static_cast<std::size_t>(count) * bytes);
     MPI_Request request;
-    const ByteCounts one({count}, bytes, what);
-    check(MPI_Iallgather(data, one.counts[0], MPI_BYTE, parts->data(), one.counts[0], MPI_BYTE, comm_, &request), what);
+    const ByteCounts one({count}, bytes, call.what);
+    count_for_all(call, one.counts[0]);
+    check(MPI_Iallgather(data, one.counts[0], MPI_BYTE, parts->data(), one.counts[0], MPI_BYTE, comm_, &request),
+          call.what);
     return Pending([=, this] {
-      finish(request, what);
+      finish(request, call);
       reduce_in_rank_order(parts->data(), size_, count, dtype, reduce, data);
     });
   }
@@ -162,9 +199,9 @@ Pending MpiCommunicator::all_reduce(const char* operation, void* data, std::int6
 
 Pending MpiCommunicator::all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
                                     core::DType dtype, void*) {
-  const std::string what = next(operation);
-  CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), what);
-  auto layout = std::make_shared<ByteCounts>(counts, core::size_of(dtype), what);
+  const Call call = next(operation);
+  CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), call.what);
+  auto layout = std::make_shared<ByteCounts>(counts, core::size_of(dtype), call.what);
   const auto me = static_cast<std::size_t>(rank_);
   // MPI wants MPI_IN_PLACE from all ranks or from none, and a rank with nothing to send cannot tell: send from a copy.
   auto copy = std::make_shared<std::vector<std::byte>>();
@@ -173,11 +210,12 @@ Pending MpiCommunicator::all_gather(const char* operation, const void* send, voi
     copy->assign(bytes, bytes + layout->counts[me]);
     send = copy->data();
   }
+  count_for_all(call, layout->counts[me]);
   MPI_Request request;
   check(MPI_Iallgatherv(send, layout->counts[me], MPI_BYTE, receive, layout->counts.data(), layout->offsets.data(),
                         MPI_BYTE, comm_, &request),
-        what);
-  return Pending([this, request, what, layout, copy] { finish(request, what); });
+        call.what);
+  return Pending([this, request, call, layout, copy] { finish(request, call); });
 }
 
 Pending MpiCommunicator::reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
@@ -200,39 +238,42 @@ Pending MpiCommunicator::reduce_pieces(const char* operation, const void* send, 
 
 Pending MpiCommunicator::all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
                                     const Counts& receive_counts, core::DType dtype, void*) {
-  const std::string what = next(operation);
+  const Call call = next(operation);
   const auto ranks = static_cast<std::size_t>(size_);
-  CARAVAN_CHECK(send_counts.size() == ranks && receive_counts.size() == ranks, what);
-  auto out = std::make_shared<ByteCounts>(send_counts, core::size_of(dtype), what);
-  auto in = std::make_shared<ByteCounts>(receive_counts, core::size_of(dtype), what);
+  CARAVAN_CHECK(send_counts.size() == ranks && receive_counts.size() == ranks, call.what);
+  auto out = std::make_shared<ByteCounts>(send_counts, core::size_of(dtype), call.what);
+  auto in = std::make_shared<ByteCounts>(receive_counts, core::size_of(dtype), call.what);
+  out->count_sent(*call.account, rank_);
   MPI_Request request;
   check(MPI_Ialltoallv(send, out->counts.data(), out->offsets.data(), MPI_BYTE, receive, in->counts.data(),
                        in->offsets.data(), MPI_BYTE, comm_, &request),
-        what);
-  return Pending([this, request, what, out, in] { finish(request, what); });
+        call.what);
+  return Pending([this, request, call, out, in] { finish(request, call); });
 }
 
 Pending MpiCommunicator::broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
                                    void*) {
-  const std::string what = next(operation);
-  const ByteCounts one({count}, core::size_of(dtype), what);
+  const Call call = next(operation);
+  const ByteCounts one({count}, core::size_of(dtype), call.what);
+  if (rank_ == root) count_for_all(call, one.counts[0]);
   MPI_Request request;
-  check(MPI_Ibcast(data, one.counts[0], MPI_BYTE, root, comm_, &request), what);
-  return Pending([this, request, what] { finish(request, what); });
+  check(MPI_Ibcast(data, one.counts[0], MPI_BYTE, root, comm_, &request), call.what);
+  return Pending([this, request, call] { finish(request, call); });
 }
 
 void MpiCommunicator::barrier(const char* operation) {
-  const std::string what = next(operation);
+  const Call call = next(operation);
   MPI_Request request;
-  check(MPI_Ibarrier(comm_, &request), what);
-  finish(request, what);
+  check(MPI_Ibarrier(comm_, &request), call.what);
+  finish(request, call);
 }
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_group(std::string name, int color, int size, int rank, double deadline_seconds) {
+std::unique_ptr<Communicator> make_mpi_group(std::string name, int color, int size, int place,
+                                             double deadline_seconds) {
   MPI_Comm group = MPI_COMM_NULL;
-  MPI_Comm_split(MPI_COMM_WORLD, color, rank, &group);
+  MPI_Comm_split(MPI_COMM_WORLD, color, place, &group);
   if (size > 1) return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds);
   MPI_Comm_free(&group);
   return make_serial_communicator(std::move(name));

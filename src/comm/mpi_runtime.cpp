@@ -19,18 +19,6 @@ MpiRuntime::MpiRuntime(int* argc, char*** argv) {
 
 MpiRuntime::~MpiRuntime() { MPI_Finalize(); }
 
-int MpiRuntime::world_rank() const {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
-int MpiRuntime::world_size() const {
-  int size = 1;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 void MpiRuntime::abort(int exit_code) const {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::abort();
@@ -44,12 +32,33 @@ std::string MpiRuntime::library() {
   return full.substr(0, full.find_first_of(",\n"));
 }
 
-std::unique_ptr<Communicator> make_world(double deadline_seconds) {
+int node_of_this_rank() {
   int rank = 0;
-  int size = 1;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+  MPI_Bcast(&rank, 1, MPI_INT, 0, node);
+  MPI_Comm_free(&node);
+  return rank;
+}
+
+std::vector<int> node_of_each_rank(Communicator& world) {
+  const std::int32_t mine = node_of_this_rank();
+  std::vector<int> nodes(static_cast<std::size_t>(world.size()));
+  world.all_gather("nodes of the ranks", &mine, nodes.data(), Communicator::Counts(nodes.size(), 1), core::DType::i32)
+      .wait();
+  return nodes;
+}
+
+std::unique_ptr<Communicator> make_world(double deadline_seconds) {
+  return make_world(deadline_seconds, node_of_this_rank());
+}
+
+std::unique_ptr<Communicator> make_world(double deadline_seconds, int node) {
+  int size = 1;
   MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return make_mpi_group("world", 0, size, rank, deadline_seconds);
+  // Ranks that pass the same number, here the node's, keep MPI's order.
+  return make_mpi_group("world", 0, size, node, deadline_seconds);
 }
 
 Groups make_groups(const layout::Grid& grid, double deadline_seconds) {
@@ -58,7 +67,7 @@ Groups make_groups(const layout::Grid& grid, double deadline_seconds) {
     return make_mpi_group(name, members.front(), static_cast<int>(members.size()), grid.rank(), deadline_seconds);
   };
   Groups groups;
-  groups.world = make_world(deadline_seconds);
+  groups.world = make_mpi_group("world", 0, grid.world(), grid.rank(), deadline_seconds);
   groups.tp = group("tp", grid.tp_group());
   groups.dp = group("dp", grid.dp_group());
   groups.ep = group("ep", grid.ep_group());

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.hpp"
 #include "layout/grid.hpp"
@@ -18,9 +19,6 @@ class MpiRuntime {
   MpiRuntime(const MpiRuntime&) = delete;
   MpiRuntime& operator=(const MpiRuntime&) = delete;
 
-  int world_rank() const;
-  int world_size() const;
-
   /// Ends every rank of the job with this exit code. Unwinding on one rank alone would leave the others in collectives
   /// that never end.
   [[noreturn]] void abort(int exit_code) const;
@@ -34,11 +32,19 @@ struct Groups {
   std::unique_ptr<Communicator> world, tp, dp, ep, edp;
 };
 
-/// Makes this rank's groups from MPI_COMM_WORLD; collective over the world. Groups of one rank need no MPI.
-/// deadline_seconds: how long a collective may take before the peers count as lost (exit 76).
-Groups make_groups(const layout::Grid& grid, double deadline_seconds);
+/// This rank's node, as the lowest MPI rank on it: ranks of a node share memory. Collective over MPI_COMM_WORLD.
+int node_of_this_rank();
+/// The same of all ranks of make_world, in their order. Collective over MPI_COMM_WORLD.
+std::vector<int> node_of_each_rank(Communicator& world);
 
-/// The world alone, for what must happen before a layout is known.
+/// All ranks, those of a node side by side whatever order they were started in, so that TP groups, then EP groups, stay
+/// inside nodes. MPI's rank 0 is rank 0. Collective over MPI_COMM_WORLD. deadline_seconds: how long a collective may
+/// take before the peers count as lost (exit 76).
 std::unique_ptr<Communicator> make_world(double deadline_seconds);
+std::unique_ptr<Communicator> make_world(double deadline_seconds, int node);
+
+/// Makes this rank's groups. Collective over MPI_COMM_WORLD; `grid` has the ranks of make_world. Groups of one rank
+/// need no MPI.
+Groups make_groups(const layout::Grid& grid, double deadline_seconds);
 
 }  // namespace caravan::comm

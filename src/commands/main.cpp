@@ -109,15 +109,16 @@ Job read(const std::vector<std::string>& arguments) {
 }
 
 int run(const Job& job, const comm::MpiRuntime& mpi) {
-  core::log_as_rank(mpi.world_rank(), mpi.world_size());
+  std::unique_ptr<comm::Communicator> world;
   try {
+    world = comm::make_world(job.deadline_seconds);
+    core::log_as_rank(world->rank(), world->size());
     const kernels::Runtime kernels;
-    const auto world = comm::make_world(job.deadline_seconds);
     comm::require_same(*world, "builds of caravan", core::build_facts_text());
     comm::require_same(*world, "configurations", job.fingerprint);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
-    if (mpi.world_rank() == 0) core::log_error(error.what());
+    if (world->rank() == 0) core::log_error(error.what());
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });

@@ -11,6 +11,7 @@
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
 #include "io/run_lock.hpp"
+#include "layout/placement.hpp"
 #include "train/loop.hpp"
 
 namespace caravan::commands {
@@ -65,9 +66,15 @@ void announce(const Session& session, const Model& model, const data::PackedFile
               const train::Schedule& schedule) {
   const train::Options& options = session.config.train;
   core::log(core::build_facts_text());
-  core::log(model.grid.describe(), "; ", packed.sequences(), " sequences, batch ", options.batch, " in ",
-            batches.accumulation(), " micro-step", batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps,
-            " steps, warm-up ", schedule.warmup, ", computing in ", options.precision);
+  const layout::Placement placement = layout::placement_of(model.grid, comm::node_of_each_rank(session.world));
+  core::log(model.grid.describe(), ", on ", layout::describe(placement));
+  if (placement.tp_span > 1) {
+    core::log_warning(
+        "TP groups span nodes, whose network each layer waits for; start a multiple of layout.tp ranks on every node");
+  }
+  core::log(packed.sequences(), " sequences, batch ", options.batch, " in ", batches.accumulation(), " micro-step",
+            batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps, " steps, warm-up ", schedule.warmup,
+            ", computing in ", options.precision);
   if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");

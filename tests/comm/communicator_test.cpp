@@ -14,8 +14,9 @@ namespace {
 using core::DType;
 using Counts = Communicator::Counts;
 
-// Around the size where a reduction changes its algorithm (8192), and sizes that the ranks do not divide.
-const std::vector<std::int64_t> sizes{0, 1, 3, 1000, 8192, 8193, 20001};
+// Around the size where a reduction changes its algorithm (16384 over all ranks), and sizes that the ranks do not
+// divide.
+const std::vector<std::int64_t> sizes{0, 1, 3, 1000, 4096, 4097, 8192, 8193, 20001};
 
 template <typename Work>
 void with_each_group(const Work& work) {
