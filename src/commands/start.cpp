@@ -51,13 +51,11 @@ Start open_start(const Session& session, const std::filesystem::path& folder) {
   return start;
 }
 
-layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec) {
-  std::optional<layout::Grid> grid;
-  comm::on_all_ranks(session.world, [&] {
-    grid.emplace(session.world.size(), session.world.rank(), session.config.layout);
-    family::validate(spec, *grid);
-  });
-  return *grid;
+layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,
+                          const std::optional<family::BatchSplit>& batch) {
+  const layout::Options& layout = session.config.layout;
+  comm::on_all_ranks(session.world, [&] { family::require_layout(spec, session.world.size(), layout, batch); });
+  return {session.world.size(), session.world.rank(), layout};
 }
 
 void require_same_tokens(const data::PackedFile& file, const Start& start) {
@@ -78,7 +76,7 @@ Model::Model(const Session& session, const family::ModelSpec& spec, const layout
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
-      parameters(family::parameter_specs(spec), context) {
+      parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
   comm::on_all_ranks(session.world, [&] { parameters.load_frozen(source); });
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }

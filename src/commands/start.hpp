@@ -8,6 +8,7 @@
 #include "checkpoint/reader.hpp"
 #include "commands/session.hpp"
 #include "data/packed_file.hpp"
+#include "family/layout_check.hpp"
 #include "model/decoder.hpp"
 
 namespace caravan::commands {
@@ -37,8 +38,10 @@ void require_same_tokens(const data::PackedFile& file, const Start& start);
 /// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
 std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);
 
-/// This rank's grid. Collective. Throws (exit 2) when the layout does not divide the ranks or the model.
-layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec);
+/// This rank's grid. Collective. Throws (exit 2) when the layout does not divide the ranks, the model or, where there
+/// is one, the batch.
+layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,
+                          const std::optional<family::BatchSplit>& batch = {});
 
 /// A model on this rank's grid with its frozen tensors, computing in train.precision.
 struct Model {

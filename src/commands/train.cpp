@@ -108,7 +108,8 @@ int train(const Session& session) {
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) require_same_model(session, start);  // every rank has the same configuration and checkpoint
   });
-  OpenData data(session, start, checked_grid(session, start.spec).dp());
+  const family::BatchSplit split{config.train.batch, config.train.micro_batch};
+  OpenData data(session, start, checked_grid(session, start.spec, split).dp());
   OpenRun run(session);
   Model model(session, start);
 
@@ -152,7 +153,8 @@ int train(const Session& session) {
       .at_step_boundary =
           [&] {
             if (run.lock) run.lock->refresh();
-          }};
+          },
+      .profile = config.train.profile};
   const train::Ended ended = train::run_loop(parts, progress);
   if (ended == train::Ended::stopped) return static_cast<int>(core::ExitCode::requeue);
   core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,

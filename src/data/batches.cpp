@@ -24,28 +24,17 @@ std::uint64_t draw_below(std::uint64_t key, std::uint64_t counter, std::uint64_t
   return static_cast<std::uint64_t>((static_cast<Wide>(random) * bound) >> 64);
 }
 
-std::int64_t checked_accumulation(const BatchOptions& options) {
+std::int64_t accumulation_of(const BatchOptions& options) {
   const auto [seed, shuffle, batch, micro, dp] = options;
   CARAVAN_CHECK(batch > 0 && micro > 0 && dp > 0);
-  if (dp > batch || micro > batch / dp || batch % (dp * micro) != 0) {
-    std::string fits;
-    if (batch % dp == 0) {
-      fits = "train.micro_batch " + core::join_numbers(core::divisors(batch / dp, batch / dp)) + " fits";
-    } else {
-      const std::int64_t unit = dp * micro, below = batch / unit * unit;
-      fits = "train.batch " + core::join_numbers(below > 0 ? std::vector{below, below + unit} : std::vector{unit}) +
-             " fits";
-    }
-    core::bad_input("train.batch ", batch, " cannot be split over ", dp, " data-parallel ranks in micro-batches of ",
-                    micro, "; ", fits);
-  }
-  return batch / (dp * micro);
+  CARAVAN_CHECK(batch % dp == 0 && batch / dp % micro == 0, batch, " over ", dp, " ranks in micro-batches of ", micro);
+  return batch / dp / micro;
 }
 
 }  // namespace
 
 Batches::Batches(const PackedFile& file, const BatchOptions& options)
-    : file_(file), options_(options), accumulation_(checked_accumulation(options)) {
+    : file_(file), options_(options), accumulation_(accumulation_of(options)) {
   if (file.sequences() == 0) core::bad_input(file.path(), ": holds no sequence");
 }
 

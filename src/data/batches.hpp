@@ -49,8 +49,8 @@ struct BatchOptions {
 /// Cuts a packed file into batches. Every rank makes the same GlobalBatch and takes its own part of it.
 class Batches {
  public:
-  /// `file` must outlive this. Throws (exit 2) when the file has no sequence or when batch does not divide by
-  /// dp_size · micro_batch; the message has numbers that would fit.
+  /// `file` must outlive this. dp_size · micro_batch divides batch: a user's numbers are checked with the layout.
+  /// Throws (exit 2) when the file has no sequence.
   Batches(const PackedFile& file, const BatchOptions& options);
 
   /// Micro-steps of a full batch: batch / (dp_size · micro_batch).

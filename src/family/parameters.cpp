@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "family/parameters.hpp"
 
-#include <numeric>
-
-#include "core/error.hpp"
-#include "core/text.hpp"
-
 namespace caravan::family {
 namespace {
 
@@ -93,36 +88,6 @@ std::int64_t count_elements(const std::vector<ParameterSpec>& parameters, bool t
     if (parameter.trainable || !trainable_only) count += layout::element_count(parameter.shape);
   }
   return count;
-}
-
-void validate(const ModelSpec& spec, const layout::Grid& grid) {
-  struct Extent {
-    const char* what;
-    std::int64_t size;
-  };
-  const std::vector<Extent> over_tp{{"attention heads", spec.heads},
-                                    {"key-value heads", spec.kv_heads},
-                                    {"vocabulary", spec.vocabulary},
-                                    {"feed-forward size", spec.ffn}};
-  std::vector<std::string> complaints;
-  std::vector<std::string> uncut;
-  std::int64_t common = grid.world();
-  for (const Extent& extent : over_tp) {
-    common = std::gcd(common, extent.size);
-    if (extent.size % grid.tp() != 0) uncut.push_back(core::concat(extent.what, " ", extent.size));
-  }
-  if (!uncut.empty()) {
-    complaints.push_back(core::concat("layout.tp = ", grid.tp(), " does not divide ", core::join(uncut), "; use ",
-                                      core::join_numbers(core::divisors(common, common))));
-  }
-  if (spec.pesc && spec.pesc->experts % grid.ep() != 0) {
-    const std::int64_t fits = std::gcd<std::int64_t, std::int64_t>(grid.world(), spec.pesc->experts);
-    complaints.push_back(core::concat("layout.ep = ", grid.ep(), " does not divide ", spec.pesc->experts,
-                                      " experts; use ", core::join_numbers(core::divisors(fits, fits))));
-  }
-  if (!complaints.empty()) {
-    core::bad_input(core::join(complaints, "; "), " (with ", grid.world(), grid.world() == 1 ? " rank)" : " ranks)");
-  }
 }
 
 }  // namespace caravan::family

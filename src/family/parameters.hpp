@@ -25,8 +25,4 @@ std::string layer_prefix(std::int64_t layer);
 /// Elements of the tensors, of all or of the trainable ones.
 std::int64_t count_elements(const std::vector<layout::ParameterSpec>& parameters, bool trainable_only);
 
-/// Throws (exit 2) one message with every dimension that tp or ep does not divide and the values that would fit this
-/// number of ranks.
-void validate(const ModelSpec& spec, const layout::Grid& grid);
-
 }  // namespace caravan::family

@@ -2,7 +2,6 @@
 #include "layout/grid.hpp"
 
 #include "core/error.hpp"
-#include "core/text.hpp"
 
 namespace caravan::layout {
 namespace {
@@ -14,20 +13,14 @@ std::vector<int> arithmetic(int first, int step, int count) {
   return members;
 }
 
-int checked(const char* key, std::int64_t value, int world) {
-  if (value < 1 || value > world || world % value != 0) {
-    core::bad_input("layout.", key, " = ", value, " does not divide the ", world, " rank", world == 1 ? "" : "s",
-                    " of this job; use ", core::join_numbers(core::divisors(world, world)),
-                    ", or start a number of ranks that is a multiple of ", value);
-  }
-  return static_cast<int>(value);
-}
-
 }  // namespace
 
 Grid::Grid(int world, int rank, const Options& options)
-    : world_(world), rank_(rank), tp_(checked("tp", options.tp, world)), ep_(checked("ep", options.ep, world)) {
+    : world_(world), rank_(rank), tp_(static_cast<int>(options.tp)), ep_(static_cast<int>(options.ep)) {
   CARAVAN_CHECK(rank >= 0 && rank < world);
+  for (const std::int64_t parts : {options.tp, options.ep}) {
+    CARAVAN_CHECK(parts > 0 && world % parts == 0, parts, " parts of ", world, " ranks");
+  }
 }
 
 std::vector<int> Grid::tp_group() const { return arithmetic(rank_ - tp_rank(), 1, tp_); }

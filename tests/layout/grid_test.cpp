@@ -51,12 +51,19 @@ TEST_CASE("every kind of group cuts the world into equal parts in which each ran
   }
 }
 
-TEST_CASE("a layout that does not divide the ranks is refused with those that do") {
-  CHECK_THROWS_WITH(
-      Grid(12, 0, {5, 1}),
-      "layout.tp = 5 does not divide the 12 ranks of this job; use 1, 2, 3, 4, 6 or 12, or start a number "
-      "of ranks that is a multiple of 5");
-  CHECK_THROWS_WITH(Grid(1, 0, {1, 2}),
-                    "layout.ep = 2 does not divide the 1 rank of this job; use 1, or start a number of ranks that is a "
-                    "multiple of 2");
+TEST_CASE("numbers that do not divide the ranks never become a grid") {
+  const auto ends_with = [](int rank, std::int64_t tp, std::int64_t ep) {
+    try {
+      const Grid grid(12, rank, {tp, ep});
+    } catch (const caravan::core::Error& error) {
+      return error.code();
+    }
+    return caravan::core::ExitCode::done;
+  };
+  CHECK(ends_with(11, 4, 6) == caravan::core::ExitCode::done);
+  CHECK(ends_with(12, 4, 6) == caravan::core::ExitCode::internal);
+  for (const std::int64_t wrong : {-1, 0, 5, 24}) {
+    CHECK(ends_with(0, wrong, 1) == caravan::core::ExitCode::internal);
+    CHECK(ends_with(0, 1, wrong) == caravan::core::ExitCode::internal);
+  }
 }
