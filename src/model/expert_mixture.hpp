@@ -15,7 +15,11 @@ namespace caravan::model {
 ///   out = y + s · Σ_{e in top-k} w_e · Up_e(gelu(Down_e(dropout(y)))),  w = softmax of the k largest router logits of
 ///   x.
 /// The sum form keeps the router's gradient exactly zero while Up is zero. Tokens are routed on the rank that holds
-/// them and their rows travel to the experts' ranks (EP); every rank takes part, also with no token.
+/// them and their rows travel to the experts' ranks (EP); every rank takes part, also with no token. Where a rank would
+/// receive more than pass.exchange_bytes of rows, they travel in rounds (parallel::plan_exchange): each round's inputs
+/// and outputs are gone before the next one's, and backward has the inputs sent again.
+/// With a capacity, choices that their expert does not take (within_capacity) add nothing; the weights of a token's
+/// others stay what they are.
 class ExpertMixture {
  public:
   ExpertMixture(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
@@ -31,18 +35,23 @@ class ExpertMixture {
 
  private:
   struct Travel;
+  struct Round;
   struct Saved;
-  Travel travel_of(const parallel::Routing& routing, const Pass& pass) const;
+  Travel travel_of(const parallel::Routing& routing, const at::Tensor& y, const Pass& pass) const;
+  parallel::Permutation permutation_of(const parallel::Routing& routing, const Pass& pass) const;
   /// dropout(y) of the tokens of this rank's experts, [received, H].
-  at::Tensor inputs(const Travel& travel, const at::Tensor& y) const;
+  at::Tensor inputs(const Travel& travel, const Round& round, const at::Tensor& y) const;
   /// Down_e of them, [received, D], before the activation.
-  at::Tensor inner(const Travel& travel, const at::Tensor& inputs) const;
-  /// y + s · Σ w_e · Up_e(gelu(inner)).
-  at::Tensor mixed(const Travel& travel, const at::Tensor& y, const at::Tensor& inner) const;
-  std::vector<at::Tensor> backward(const Saved& saved, const at::Tensor& gradient) const;
+  at::Tensor inner(const Round& round, const at::Tensor& inputs) const;
+  /// y + s · Σ w_e · Up_e(gelu(inner)); inner: of every round.
+  at::Tensor mixed(const Travel& travel, const at::Tensor& y, const std::vector<at::Tensor>& inner) const;
+  std::vector<at::Tensor> backward(Saved& saved, const at::Tensor& gradient) const;
+  /// Adds a round's part to the experts' weight gradients and returns the gradients of its inputs and weights.
+  std::pair<at::Tensor, at::Tensor> experts_backward(const Round& round, const at::Tensor& doutputs,
+                                                     const at::Tensor& inputs, const at::Tensor& inner) const;
   /// work(local expert, first row, rows) for every expert of this rank that has rows.
   template <typename Work>
-  static void for_each_expert(const parallel::ExpertExchange& exchange, const Work& work);
+  static void for_each_expert(const Round& round, const Work& work);
 
   const parallel::Context& context_;
   family::Pesc pesc_;

@@ -28,7 +28,8 @@ struct DropoutRates {
 ///              SwiGLU and the experts' inputs are made again, and the next layer's input by the experts' Up. Where
 ///              fewer than 4 query heads share a key head, q, k and v are dear and stay.
 ///   full       H: the layer's input
-/// and in all three what is small: LoRA's inner activations, the norms' statistics, routing.
+/// and in all three what is small: LoRA's inner activations, the norms' statistics, routing. Where the rows for the
+/// experts travel in several rounds, their inputs, k H, are never kept.
 enum class Recompute { none, selective, full };
 
 /// Of train.recompute.
@@ -45,6 +46,8 @@ struct Pass {
   DropoutRates dropout{};
   std::shared_ptr<RoutingRecord> routing{};
   Recompute recompute = Recompute::none;
+  std::int64_t exchange_bytes = std::int64_t{1} << 30;  // of rows that a rank's experts receive at a time
+  double capacity = 0;  // assignments of a sequence that an expert takes, in even shares k · L / E; 0: all
 
   /// What costs little to make again: all but the following two.
   parallel::Recall cheap() const { return remade_if(recompute != Recompute::none); }

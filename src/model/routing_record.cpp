@@ -20,9 +20,11 @@ RoutingRecord::RoutingRecord(const parallel::Context& context, const parallel::T
 void RoutingRecord::set(std::int64_t layer, const at::Tensor& statistics) { local_[layer].copy_(statistics); }
 
 void RoutingRecord::reduce() {
-  reduced_ = local_.clone();
+  at::Tensor sums = at::cat({local_.flatten(), at::full({1}, static_cast<double>(dropped_), local_.options())});
   comm::Communicator& group = scope_ == BalanceScope::batch ? *context_.groups.world : *context_.groups.tp;
-  parallel::all_reduce(group, "sum routing statistics", reduced_, comm::Reduce::sum);
+  parallel::all_reduce(group, "sum routing statistics", sums, comm::Reduce::sum);
+  reduced_ = sums.narrow(0, 0, local_.numel()).view_as(local_);
+  reduced_dropped_ = static_cast<std::int64_t>(sums[local_.numel()].item<double>());
 }
 
 at::Tensor RoutingRecord::share(std::int64_t layer) const {

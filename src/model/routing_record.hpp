@@ -27,6 +27,8 @@ class RoutingRecord {
 
   /// Counts and probability sums of a layer over this rank's shard, fp64 [2, rows, E].
   void set(std::int64_t layer, const at::Tensor& statistics);
+  /// Assignments of this rank's shard that a layer's experts did not take.
+  void add_dropped(std::int64_t assignments) { dropped_ += assignments; }
 
   /// Sums over the ranks that share rows; after the forward pass, before the backward. Collective: over the world for
   /// the batch scope, over TP for the sequence scope.
@@ -39,6 +41,8 @@ class RoutingRecord {
   double share_times_probability() const;
   /// Assignments, fp64 [layers, E], over the ranks that share rows. After reduce().
   at::Tensor assignments() const;
+  /// Those of them that no expert took, over all layers. After reduce().
+  std::int64_t dropped() const { return reduced_dropped_; }
 
   /// The factor of this micro-step's balance gradient, alpha · E / (layers · tokens of the global batch); 0: none.
   double gradient_scale = 0;
@@ -49,6 +53,7 @@ class RoutingRecord {
   at::Tensor rows_;
   std::int64_t row_count_;
   at::Tensor local_, reduced_;  // fp64 [layers, 2, rows, E]
+  std::int64_t dropped_ = 0, reduced_dropped_ = 0;
 };
 
 }  // namespace caravan::model

@@ -6,6 +6,7 @@
 #include "kernels/bfloat16.hpp"
 #include "kernels/dropout.hpp"
 #include "kernels/expert_activation.hpp"
+#include "kernels/expert_capacity.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
 #include "kernels/router.hpp"
@@ -148,6 +149,15 @@ at::Tensor route_backward(const at::Tensor& logits, const Routing& routing, cons
   return dlogits;
 }
 
+at::Tensor keep_within_limit(const at::Tensor& indices, const at::Tensor& row, const at::Tensor& limit,
+                             at::Tensor& taken) {
+  at::Tensor kept = at::empty_like(indices);
+  kernels::keep_within_limit(execution_of(indices), in<const std::int32_t>(indices), in<const std::int32_t>(row),
+                             {indices.size(0), taken.size(1), indices.size(1)}, limit.size(0),
+                             in<const std::int64_t>(limit), in<std::int64_t>(taken), in<std::int32_t>(kept));
+  return kept;
+}
+
 Permutation permute_by_expert(const Routing& routing, std::int64_t experts) {
   const at::TensorOptions options = routing.indices.options();
   Permutation permutation{at::empty({experts}, options.dtype(at::kLong)), at::empty({routing.indices.numel()}, options),
@@ -161,23 +171,23 @@ Permutation permute_by_expert(const Routing& routing, std::int64_t experts) {
   return permutation;
 }
 
-at::Tensor gather_dropout(const at::Tensor& y, const Permutation& permutation, const Routing& routing,
+at::Tensor gather_dropout(const at::Tensor& y, const at::Tensor& slot_token, const Routing& routing,
                           const ExpertDropout& mask) {
-  at::Tensor out = at::empty({permutation.slots, y.size(1)}, y.options());
+  at::Tensor out = at::empty({slot_token.size(0), y.size(1)}, y.options());
   by_type(y, [&]<typename T>(T*) {
-    kernels::gather_dropout(execution_of(y), in<const T>(y), in<T>(out), permutation.slots, y.size(1),
-                            in<const std::int32_t>(permutation.slot_token), in<const std::int32_t>(routing.indices),
+    kernels::gather_dropout(execution_of(y), in<const T>(y), in<T>(out), slot_token.size(0), y.size(1),
+                            in<const std::int32_t>(slot_token), in<const std::int32_t>(routing.indices),
                             routing.indices.size(1), identities(mask.identity), identities(mask.expert_keys),
                             mask.probability);
   });
   return out;
 }
 
-at::Tensor gather_slots(const at::Tensor& rows, const Permutation& permutation, std::int64_t topk) {
-  at::Tensor out = at::empty({permutation.slots, rows.size(1)}, rows.options());
+at::Tensor gather_slots(const at::Tensor& rows, const at::Tensor& slot_token, std::int64_t topk) {
+  at::Tensor out = at::empty({slot_token.size(0), rows.size(1)}, rows.options());
   by_type(rows, [&]<typename T>(T*) {
-    kernels::gather_rows(execution_of(rows), in<const T>(rows), in<T>(out), permutation.slots, rows.size(1),
-                         in<const std::int32_t>(permutation.slot_token), topk);
+    kernels::gather_rows(execution_of(rows), in<const T>(rows), in<T>(out), slot_token.size(0), rows.size(1),
+                         in<const std::int32_t>(slot_token), topk);
   });
   return out;
 }

@@ -48,11 +48,16 @@ at::Tensor routing_statistics(const at::Tensor& logits, const Routing& routing, 
 at::Tensor route_backward(const at::Tensor& logits, const Routing& routing, const at::Tensor& dweights,
                           const at::Tensor& row, const at::Tensor& share, double balance_scale);
 
-/// Slots: the (token, choice) pairs ordered by expert, stable by token.
+/// indices with −1 where an expert has taken `limit` assignments of the sequence already. indices: int32 [T, k]; row:
+/// int32 [T], −1 on pads; limit: int64 [S]; taken: int64 [S, E], assignments before these tokens; these are added.
+at::Tensor keep_within_limit(const at::Tensor& indices, const at::Tensor& row, const at::Tensor& limit,
+                             at::Tensor& taken);
+
+/// Slots: the (token, choice) pairs ordered by expert, stable by token; those of expert −1 have none.
 struct Permutation {
   at::Tensor counts;      // int64 [E], on the host
   at::Tensor slot_token;  // int32 [slots]: token · k + choice
-  at::Tensor token_slot;  // int32 [T, k], −1 on pads
+  at::Tensor token_slot;  // int32 [T, k], −1 where there is no slot
   std::int64_t slots = 0;
 };
 Permutation permute_by_expert(const Routing& routing, std::int64_t experts);
@@ -63,9 +68,10 @@ struct ExpertDropout {
   at::Tensor identity;  // int64 [T]
   double probability = 0;
 };
-at::Tensor gather_dropout(const at::Tensor& y, const Permutation& permutation, const Routing& routing,
+/// Rows of y, dropped, or of any tensor for the slots in slot_token: a permutation's or some of them.
+at::Tensor gather_dropout(const at::Tensor& y, const at::Tensor& slot_token, const Routing& routing,
                           const ExpertDropout& mask);
-at::Tensor gather_slots(const at::Tensor& rows, const Permutation& permutation, std::int64_t topk);
+at::Tensor gather_slots(const at::Tensor& rows, const at::Tensor& slot_token, std::int64_t topk);
 at::Tensor combine(const at::Tensor& y, const at::Tensor& slots, const Permutation& permutation);
 at::Tensor combine_dropout_backward(const at::Tensor& dout, const at::Tensor& dslots, const Permutation& permutation,
                                     const Routing& routing, const ExpertDropout& mask);
