@@ -113,14 +113,13 @@ void CheckpointReader::read(const std::string& name, const layout::Rectangle& pa
     core::bad_input(folder_.string(), ": tensor ", name, " holds ", core::name_of(tensor.dtype), ", but ",
                     core::name_of(dtype), " is needed");
   }
-  std::vector<char> bytes;
   for (const StoredPiece& piece : tensor.pieces) {
     const auto both = layout::intersect(piece.part, part);
     if (!both) continue;
     const std::int64_t first_row = both->offset[0] - piece.part.offset[0];
     const std::int64_t last_row = first_row + both->extent[0] - 1;
     for (std::int64_t block = first_row / piece.block_rows; block <= last_row / piece.block_rows; ++block) {
-      read_block(name, tensor, piece, block, bytes);
+      const std::vector<char>& bytes = block_of(name, tensor, piece, block);
       const layout::Rectangle box = box_of(piece, block);
       io::copy_converted(*layout::intersect(box, part), box, bytes.data(), tensor.dtype, part, target, dtype);
     }
@@ -159,6 +158,17 @@ void CheckpointReader::read_block(const std::string& name, const StoredTensor& t
     core::bad_input((folder_ / piece.shard).string(), ": ", rows,
                     ": the checksum differs: the file is damaged; go back to an earlier checkpoint");
   }
+}
+
+const std::vector<char>& CheckpointReader::block_of(const std::string& name, const StoredTensor& tensor,
+                                                    const StoredPiece& piece, std::int64_t block) const {
+  if (last_.piece != &piece || last_.index != block) {
+    last_.piece = nullptr;  // should reading throw, what is there now is neither the old block nor a good one
+    read_block(name, tensor, piece, block, last_.bytes);
+    last_.piece = &piece;
+    last_.index = block;
+  }
+  return last_.bytes;
 }
 
 std::vector<std::string> CheckpointReader::verify() const {

@@ -18,7 +18,8 @@ namespace caravan::checkpoint {
 
 /// Reads a committed checkpoint at any layout. The tensors are its own and those of the step-0 checkpoint that it
 /// refers to (its store: the frozen ones), which is opened when first needed. Every block is checked against its
-/// checksum before it is used. For one thread at a time.
+/// checksum before it is used; the last one stays in memory (16 MiB, or one row where that is longer; as much again for
+/// the store), so that reading a tensor some rows at a time reads no block twice. For one thread at a time.
 class CheckpointReader : public layout::TensorSource {
  public:
   /// Throws (exit 2) as Manifest::read does. Shards are opened, and their sizes checked, when they are needed.
@@ -55,13 +56,24 @@ class CheckpointReader : public layout::TensorSource {
   const StoredTensor& own(const std::string& name) const;
   const CheckpointReader* store_reader() const;
   io::Hdf5Dataset open_dataset(const StoredTensor& tensor, const StoredPiece& piece) const;
+  /// Reads a block from its file, whatever is in memory, and checks it.
   void read_block(const std::string& name, const StoredTensor& tensor, const StoredPiece& piece, std::int64_t block,
                   std::vector<char>& bytes) const;
+  /// A block's checked bytes, until the next call.
+  const std::vector<char>& block_of(const std::string& name, const StoredTensor& tensor, const StoredPiece& piece,
+                                    std::int64_t block) const;
+
+  struct Block {
+    const StoredPiece* piece = nullptr;  // one of manifest_; null: nothing read, or not yet checked
+    std::int64_t index = 0;
+    std::vector<char> bytes;
+  };
 
   std::filesystem::path folder_;
   Manifest manifest_;
   mutable std::map<std::string, io::Hdf5File> shards_;
   mutable std::unique_ptr<CheckpointReader> store_;
+  mutable Block last_;
 };
 
 }  // namespace caravan::checkpoint

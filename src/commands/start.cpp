@@ -77,7 +77,7 @@ Model::Model(const Session& session, const family::ModelSpec& spec, const layout
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
       parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
-  comm::on_all_ranks(session.world, [&] { parameters.load_frozen(source); });
+  parameters.load_frozen(source);
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "parallel/base_loading.hpp"
 #include "parallel/collectives.hpp"
 
 namespace caravan::parallel {
@@ -100,8 +101,16 @@ void Parameters::make_buckets() {
 }
 
 void Parameters::load_frozen(const layout::TensorSource& source) {
+  std::vector<BaseTensor> tensors;
+  std::vector<at::Tensor> values;
   for (const layout::ParameterSpec& spec : specs_) {
-    if (!spec.trainable) frozen_[spec.name] = std::make_unique<PlainWeight>(read_slice(source, spec, context_));
+    if (spec.trainable) continue;
+    values.push_back(at::empty(layout::slice_of(spec, context_.grid).extent, at::TensorOptions(context_.compute)));
+    tensors.push_back({spec, values.back().data_ptr()});
+  }
+  load_base(*context_.groups.world, context_.grid, source, dtype_of(context_.compute), tensors);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    frozen_[tensors[i].spec.name] = std::make_unique<PlainWeight>(values[i].to(context_.device));
   }
 }
 

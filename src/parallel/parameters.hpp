@@ -53,7 +53,8 @@ class Parameters {
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
-  /// Reads this rank's slices of all frozen tensors, straight into the compute type.
+  /// Reads all frozen tensors, each once in the whole job, straight into the compute type. Collective over the world:
+  /// see load_base, also for what it throws.
   void load_frozen(const layout::TensorSource& source);
   /// Reads this rank's slices of all trainables, rounded to the compute type; train::ShardedAdamW has the masters.
   void load_trainable(const layout::TensorSource& source);
