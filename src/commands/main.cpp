@@ -30,6 +30,7 @@ Job read_config(const char* name, std::vector<std::string> arguments) {
     core::bad_input("caravan ", name, " needs a configuration file: caravan ", name,
                     " CONFIG [--section.key=value ...]; inputs/ has examples");
   }
+  std::replace(arguments.begin(), arguments.end(), std::string("--profile"), std::string("--train.profile=true"));
   const config::Config config = config::load(arguments[0], {arguments.begin() + 1, arguments.end()});
   Job job;
   if (dumps) {
@@ -50,7 +51,8 @@ constexpr Command table[] = {
     {"prepare", [](const auto& words) { return read_config<prepare>("prepare", words); },
      "CONFIG: instructions become packed token files"},
     {"train", [](const auto& words) { return read_config<train>("train", words); },
-     "CONFIG: trains on any number of ranks; resumes where an earlier start ended"},
+     "CONFIG [--profile]: trains on any number of ranks; resumes where an earlier start ended; --profile: what the "
+     "phases and collectives of a step take"},
     {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
      "CONFIG: held-out loss and a greedy answer of a checkpoint"},
     {"info", info, "PATH [--tensors] [--verify]: what a file or folder is; --verify compares every checksum"},

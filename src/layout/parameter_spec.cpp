@@ -58,4 +58,47 @@ Rectangle rows_of(const Rectangle& slice, const Rows& rows) {
   return part;
 }
 
+namespace {
+
+// Rows [begin, end) of the dimensions from `dimension` to the last but one of a box whose dimensions before have one
+// index.
+void cover(const Rectangle& box, std::size_t dimension, Rows rows, std::vector<Rectangle>& found) {
+  if (rows.count() <= 0) return;
+  std::int64_t inner = 1;
+  for (std::size_t d = dimension + 1; d + 1 < box.extent.size(); ++d) inner *= box.extent[d];
+  const auto take = [&](std::int64_t begin, std::int64_t end) {
+    Rectangle part = box;
+    part.offset[dimension] += begin;
+    part.extent[dimension] = end - begin;
+    return part;
+  };
+  std::int64_t whole_begin = (rows.begin + inner - 1) / inner;
+  const std::int64_t whole_end = rows.end / inner;
+  if (rows.begin % inner != 0) {
+    const std::int64_t index = rows.begin / inner;
+    cover(take(index, index + 1), dimension + 1, {rows.begin % inner, std::min(inner, rows.end - index * inner)},
+          found);
+  }
+  if (whole_begin < whole_end) found.push_back(take(whole_begin, whole_end));
+  whole_begin = std::max(whole_begin, whole_end);
+  if (whole_begin * inner < rows.end) {
+    cover(take(whole_begin, whole_begin + 1), dimension + 1, {0, rows.end - whole_begin * inner}, found);
+  }
+}
+
+}  // namespace
+
+Matrix as_matrix(const Rectangle& slice) {
+  if (slice.extent.size() == 1) return {slice.extent[0], 1};
+  Matrix matrix{1, slice.extent.back()};
+  for (std::size_t d = 0; d + 1 < slice.extent.size(); ++d) matrix.rows *= slice.extent[d];
+  return matrix;
+}
+
+std::vector<Rectangle> rectangles_of(const Rectangle& slice, const Rows& rows) {
+  std::vector<Rectangle> found;
+  cover(slice, 0, rows, found);
+  return found;
+}
+
 }  // namespace caravan::layout

@@ -41,7 +41,7 @@ Rectangle slice_of(const ParameterSpec& spec, const Grid& grid);
 /// EDP group. They sum its gradient and share out its optimizer state.
 std::vector<int> replicas_of(const ParameterSpec& spec, const Grid& grid);
 
-/// A run of whole rows (indices along dimension 0) of a rank's slice.
+/// A run of whole rows of a rank's slice. Files are read and written in rows of dimension 0.
 struct Rows {
   std::int64_t begin = 0;
   std::int64_t end = 0;
@@ -56,7 +56,17 @@ struct Rows {
 std::vector<std::vector<Rows>> share_rows(const std::vector<std::int64_t>& rows,
                                           const std::vector<std::int64_t>& row_elements, int replicas);
 
-/// The rectangle of the global tensor that rows of a slice cover.
+/// The rectangle of the global tensor that rows of a slice cover, counted along dimension 0.
 Rectangle rows_of(const Rectangle& slice, const Rows& rows);
+
+/// A slice as owners share it out: rows of its last dimension, counted over all others together, so that the matrices
+/// of a layer's experts [E, …] can be cut inside an expert. A vector's rows are its elements.
+struct Matrix {
+  std::int64_t rows = 0;
+  std::int64_t width = 0;  // elements of a row
+};
+Matrix as_matrix(const Rectangle& slice);
+/// The rectangles of the global tensor that rows of as_matrix() cover, in order; as few as there can be.
+std::vector<Rectangle> rectangles_of(const Rectangle& slice, const Rows& rows);
 
 }  // namespace caravan::layout

@@ -215,6 +215,7 @@ std::vector<at::Tensor> ExpertMixture::backward(Saved& saved, const at::Tensor& 
   const at::Tensor& x = saved.x.get();
   at::Tensor router_gradient = router_.gradient;
   parallel::add_product(router_gradient, dlogits, x.to(at::kFloat), 1.0);
+  for (const parallel::Trainable* complete : {&up_, &down_, &router_}) complete->gradient_added();
   const at::Tensor dx = at::mm(dlogits, router_.value.to(at::kFloat)).to(x.scalar_type());
   return {dx, dy};
 }

@@ -2,7 +2,6 @@
 #include "parallel/parameters.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/error.hpp"
 #include "parallel/base_loading.hpp"
@@ -10,9 +9,6 @@
 
 namespace caravan::parallel {
 namespace {
-
-// Small enough that a bucket's messages stay below MPI's 2 GiB and that several can be under way.
-constexpr std::int64_t bucket_elements = 32 << 20;
 
 // Of both factors of a weight gradient: 1024 x 20480 in fp32 are 84 MB.
 constexpr std::int64_t widened_rows = 1024;
@@ -33,71 +29,21 @@ at::Tensor read_slice(const layout::TensorSource& source, const layout::Paramete
   return value.to(context.device);
 }
 
-/// Which group holds the same slice, for a parameter split like this.
-comm::Communicator* replica_group(const layout::ParameterSpec& spec, comm::Groups& groups) {
-  if (!spec.split) return groups.world.get();
-  return spec.split->axis == layout::Axis::tp ? groups.dp.get() : groups.edp.get();
-}
-
-std::int64_t row_elements(const layout::Rectangle& slice) {
-  return slice.extent[0] == 0 ? 0 : slice.count() / slice.extent[0];
-}
-
 }  // namespace
 
-Parameters::Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context)
+Parameters::Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context,
+                       std::int64_t bucket_elements)
     : context_(context), specs_(specs) {
-  make_buckets();
-}
-
-void Parameters::make_buckets() {
-  // Bucket of a group that still takes members; parameters keep their order, so runs of rows stay runs of layers.
-  std::map<comm::Communicator*, std::size_t> open;
-  std::vector<std::int64_t> sizes;
+  std::vector<Trainable*> trainables;
   for (const layout::ParameterSpec& spec : specs_) {
     if (!spec.trainable) continue;
     auto parameter = std::make_unique<Trainable>();
     parameter->spec = spec;
     parameter->slice = layout::slice_of(spec, context_.grid);
-    comm::Communicator* group = replica_group(spec, context_.groups);
-    CARAVAN_CHECK(layout::replicas_of(spec, context_.grid).size() == static_cast<std::size_t>(group->size()),
-                  spec.name);
-    const std::int64_t count = parameter->slice.count();
-    const auto found = open.find(group);
-    if (found == open.end() || sizes[found->second] + count > bucket_elements) {
-      open[group] = buckets_.size();
-      buckets_.emplace_back().replicas = group;
-      sizes.push_back(0);
-    }
-    buckets_[open[group]].members.push_back(parameter.get());
-    sizes[open[group]] += count;
+    trainables.push_back(parameter.get());
     trainable_.emplace(spec.name, std::move(parameter));
   }
-  for (std::size_t b = 0; b < buckets_.size(); ++b) {
-    Bucket& bucket = buckets_[b];
-    bucket.values = at::zeros({sizes[b]}, at::TensorOptions(context_.compute).device(context_.device));
-    bucket.gradients = at::zeros({sizes[b]}, at::TensorOptions(at::kFloat).device(context_.device));
-    std::vector<std::int64_t> rows, widths;
-    std::int64_t begin = 0;
-    for (Trainable* member : bucket.members) {
-      const std::int64_t count = member->slice.count();
-      member->value = bucket.values.narrow(0, begin, count).view(member->slice.extent);
-      member->gradient = bucket.gradients.narrow(0, begin, count).view(member->slice.extent);
-      begin += count;
-      rows.push_back(member->slice.extent[0]);
-      widths.push_back(row_elements(member->slice));
-    }
-    bucket.rows = layout::share_rows(rows, widths, bucket.replicas->size());
-    for (const auto& shares : bucket.rows) {
-      std::int64_t owned = 0;
-      for (std::size_t i = 0; i < shares.size(); ++i) owned += shares[i].count() * widths[i];
-      bucket.counts.push_back(owned);
-    }
-    const auto me = static_cast<std::size_t>(bucket.replicas->rank());
-    bucket.owned_begin = std::accumulate(bucket.counts.begin(), bucket.counts.begin() + static_cast<std::ptrdiff_t>(me),
-                                         std::int64_t{0});
-    bucket.owned_count = bucket.counts[me];
-  }
+  buckets_ = make_buckets(trainables, context_, bucket_elements);
 }
 
 void Parameters::load_frozen(const layout::TensorSource& source) {

@@ -10,7 +10,7 @@
 
 #include "layout/parameter_spec.hpp"
 #include "layout/tensor_source.hpp"
-#include "parallel/context.hpp"
+#include "parallel/buckets.hpp"
 
 namespace caravan::parallel {
 
@@ -25,31 +25,16 @@ class FrozenWeight {
   virtual at::Tensor materialise(Workspace& workspace) const = 0;
 };
 
-/// A trainable parameter's slice on this rank.
-struct Trainable {
-  layout::ParameterSpec spec;
-  layout::Rectangle slice;
-  at::Tensor value;     // compute type, a view into its bucket
-  at::Tensor gradient;  // fp32, a view into its bucket; backward adds to it
-};
-
-/// Trainables with the same replicas, side by side: gradients are summed and optimizer state is shared out in one go.
-struct Bucket {
-  comm::Communicator* replicas = nullptr;
-  std::vector<Trainable*> members;
-  at::Tensor values;                            // [n], compute type
-  at::Tensor gradients;                         // [n], fp32
-  std::vector<std::vector<layout::Rows>> rows;  // [replica][member]: whole rows, contiguous in the bucket
-  std::vector<std::int64_t> counts;             // [replica]: elements it owns; consecutive in rank order
-  std::int64_t owned_begin = 0;                 // this rank's elements are [owned_begin, owned_begin + owned_count)
-  std::int64_t owned_count = 0;
-};
+/// 32 MiB of gradients: long enough that a message's latency does not count, short enough that sums begin while
+/// backward is busy.
+inline constexpr std::int64_t default_bucket_elements = 8 << 20;
 
 /// All parameters of a model on this rank, made from their specs.
 class Parameters {
  public:
-  /// Allocates the trainables (zeros) and nothing for the rest.
-  Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context);
+  /// Allocates the trainables (zeros) and nothing for the rest. bucket_elements: gradients that are summed in one go.
+  Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context,
+             std::int64_t bucket_elements = default_bucket_elements);
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
@@ -68,8 +53,6 @@ class Parameters {
   void zero_gradients();
 
  private:
-  void make_buckets();
-
   const Context& context_;
   std::vector<layout::ParameterSpec> specs_;
   std::map<std::string, std::unique_ptr<FrozenWeight>> frozen_;

@@ -94,6 +94,7 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
     if (part.a) {
       const std::int64_t rank = part.a->value.size(0);
       add_product(part.b->gradient, dy, saved.u.narrow(1, column, rank), scale_);
+      part.b->gradient_added();
       du_all.narrow(1, column, rank).copy_(at::mm(dy, part.b->value).mul_(scale_));
       column += rank;
     }
@@ -108,6 +109,7 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
     if (!part.a) continue;
     const at::Tensor mine = du.narrow(1, column, part.a->value.size(0));
     add_product(part.a->gradient, mine, dropped, 1.0);
+    part.a->gradient_added();
     if (ddropped.defined()) {
       ddropped.addmm_(mine, part.a->value);
     } else {
@@ -149,8 +151,10 @@ Activation RowLinear::forward(const Activation& z, const TokenAxis& axis, Dropou
             at::Tensor dz = at::mm(dy, parts_.base->materialise(unpacked));
             if (parts_.a) {
               add_product(parts_.b->gradient, dy, u, scale_);
+              parts_.b->gradient_added();
               const at::Tensor du = at::mm(dy, parts_.b->value).mul_(scale_);
               add_product(parts_.a->gradient, du, dropout(input.get(), identity, mask), 1.0);
+              parts_.a->gradient_added();
               add_dropout(dz, at::mm(du, parts_.a->value), identity, mask);
             }
             return std::vector<at::Tensor>{dz};

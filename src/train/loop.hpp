@@ -22,6 +22,7 @@ struct LoopParts {
   std::int64_t evaluate_every = 0;  // steps; 0: never
   std::function<double()> held_out_loss;
   std::function<void()> at_step_boundary;
+  bool profile = false;  // measure phases and collectives of every step
 };
 
 /// Steps until the schedule's end, or until a rank was asked to stop (core::StopRequest); saves when due and before it

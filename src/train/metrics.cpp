@@ -33,7 +33,8 @@ Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_a
   file_.emplace(path);
 }
 
-void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss) {
+void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
+                     const std::optional<StepProfile>& profile) {
   nlohmann::json line{{"step", report.step},
                       {"loss", report.loss},
                       {"ce_loss", report.ce_loss},
@@ -47,7 +48,9 @@ void Metrics::record(const StepReport& report, double seconds, std::optional<dou
                       {"seconds", seconds},
                       {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
                       {"restart", restart_}};
+  if (report.dropped) line["dropped_assignments"] = *report.dropped;
   if (held_out_loss) line["held_out_loss"] = *held_out_loss;
+  if (profile) line["profile"] = profile->to_json();
   file_->append(line);
 
   interval_seconds_ += seconds;
@@ -63,8 +66,14 @@ void Metrics::record(const StepReport& report, double seconds, std::optional<dou
                 report.grad_norm, static_cast<double>(interval_tokens_) / interval_seconds_, report.idlest_expert,
                 report.busiest_expert, core::format_duration(remaining).c_str());
   std::string out = text.data();
+  if (report.dropped) {
+    const auto all = static_cast<double>(std::max<std::int64_t>(1, report.assignments));
+    std::snprintf(text.data(), text.size(), "  dropped %.1f %%", 100 * static_cast<double>(*report.dropped) / all);
+    out += text.data();
+  }
   if (held_out_loss) out += core::concat("  held-out loss ", *held_out_loss);
   core::log_line(out);
+  if (profile) core::log_line(profile->to_text());
   interval_seconds_ = 0;
   interval_tokens_ = interval_steps_ = 0;
 }

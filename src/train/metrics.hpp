@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "io/json_lines.hpp"
+#include "train/profile.hpp"
 #include "train/trainer.hpp"
 
 namespace caravan::train {
@@ -22,7 +23,8 @@ class Metrics {
   std::int64_t recomputed() const { return recomputed_; }
 
   /// seconds: of this step.
-  void record(const StepReport& report, double seconds, std::optional<double> held_out_loss);
+  void record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
+              const std::optional<StepProfile>& profile = {});
 
  private:
   std::int64_t restart_ = 0;

@@ -25,9 +25,13 @@ struct Options {
   double expert_dropout = 0.1;
   std::string precision = "bf16";
   std::string recompute = "none";
+  std::int64_t exchange_mib = 1024;
+  double capacity = 0;
   std::int64_t seed = 42;
   std::int64_t log_every = 10;
   bool shuffle = true;
+  std::int64_t bucket_mib = 32;
+  bool profile = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -56,9 +60,21 @@ struct Options {
     visit("recompute", recompute, core::one_of({"none", "selective", "full"}),
           "what backward computes again instead of keeping it, with the same results: selective keeps half of the "
           "activations for 5 to 10 % more time, full a ninth for 30 to 50 %");
+    visit(
+        "exchange_mib", exchange_mib, core::whole(1, 1 << 20, "MiB"),
+        "token rows that a rank's experts receive at a time; a layer that sends one rank more than that takes several "
+        "rounds and then keeps none of them for backward, which has them sent again");
+    visit("capacity", capacity, core::real(0, 1024),
+          "in training an expert takes so many times its even share of the assignments of each sequence, the first "
+          "ones, and the rest are dropped; 0: it takes all");
     visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the order of the data and of dropout");
     visit("log_every", log_every, core::whole(1, 1'000'000, "steps"), "one line of progress in so many steps");
     visit("shuffle", shuffle, core::flag(), "a new order of the sequences in every epoch");
+    visit("bucket_mib", bucket_mib, core::whole(1, 1024, "MiB"),
+          "gradients that are summed over the replicas in one go, while backward computes those of earlier layers");
+    visit("profile", profile, core::flag(),
+          "measure the phases of a step and what each collective sends and waits, into metrics.jsonl and, every "
+          "log_every steps, the log; --profile for short");
   }
 };
 

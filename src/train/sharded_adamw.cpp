@@ -9,7 +9,7 @@
 namespace caravan::train {
 
 ShardedAdamW::ShardedAdamW(parallel::Parameters& parameters, const parallel::Context& context, const Options& options)
-    : context_(context), options_(options) {
+    : context_(context), options_(options), reduction_(parameters.buckets()) {
   for (parallel::Bucket& bucket : parameters.buckets()) {
     const at::TensorOptions fp32 = bucket.gradients.options();
     const at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
@@ -21,18 +21,8 @@ ShardedAdamW::ShardedAdamW(parallel::Parameters& parameters, const parallel::Con
 }
 
 void ShardedAdamW::reduce_gradients() {
-  for (State& state : states_) {
-    parallel::Bucket& bucket = *state.bucket;
-    if (bucket.replicas->size() == 1) {
-      state.gradient = bucket.gradients;
-      continue;
-    }
-    state.gradient = at::empty({bucket.owned_count}, bucket.gradients.options());
-    bucket.replicas
-        ->reduce_scatter("reduce gradients", bucket.gradients.const_data_ptr(), state.gradient.data_ptr(),
-                         bucket.counts, core::DType::f32, parallel::stream_of(bucket.gradients))
-        .wait();
-  }
+  const std::vector<at::Tensor> sums = reduction_.finish();
+  for (std::size_t b = 0; b < states_.size(); ++b) states_[b].gradient = sums[b];
 }
 
 double ShardedAdamW::gradient_norm() const {
@@ -45,35 +35,36 @@ double ShardedAdamW::gradient_norm() const {
 
 void ShardedAdamW::update(std::int64_t step, double lr, double gradient_scale) {
   const parallel::AdamW settings{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, step};
+  std::vector<comm::Pending> gathers;  // while the next bucket is updated
   for (State& state : states_) {
     parallel::Bucket& bucket = *state.bucket;
     parallel::adamw(state.master, state.exp_avg, state.exp_avg_sq, state.gradient, gradient_scale, settings);
     at::Tensor owned = bucket.values.narrow(0, bucket.owned_begin, bucket.owned_count);
     if (owned.scalar_type() != at::kFloat) owned.copy_(state.master);
-    bucket.replicas
-        ->all_gather("gather updated parameters", owned.const_data_ptr(), bucket.values.data_ptr(), bucket.counts,
-                     parallel::dtype_of(owned.scalar_type()), parallel::stream_of(owned))
-        .wait();
+    gathers.push_back(bucket.replicas->all_gather("gather updated parameters", owned.const_data_ptr(),
+                                                  bucket.values.data_ptr(), bucket.counts,
+                                                  parallel::dtype_of(owned.scalar_type()), parallel::stream_of(owned)));
   }
+  for (comm::Pending& gather : gathers) gather.wait();
 }
 
 std::vector<ShardedAdamW::Piece> ShardedAdamW::owned_pieces() {
   std::vector<Piece> pieces;
   for (State& state : states_) {
     const parallel::Bucket& bucket = *state.bucket;
-    const auto& rows = bucket.rows[static_cast<std::size_t>(bucket.replicas->rank())];
+    const std::vector<layout::Rows>& rows = bucket.owned_rows();
     std::int64_t at = 0;
     for (std::size_t i = 0; i < bucket.members.size(); ++i) {
-      if (rows[i].count() == 0) continue;
       const parallel::Trainable& member = *bucket.members[i];
-      const layout::Rectangle part = layout::rows_of(member.slice, rows[i]);
-      const auto add = [&](const std::string& prefix, at::Tensor& values) {
-        pieces.push_back({prefix + member.spec.name, member.spec.shape, part, values.data_ptr<float>() + at});
-      };
-      add("", state.master);
-      add("optimizer/exp_avg/", state.exp_avg);
-      add("optimizer/exp_avg_sq/", state.exp_avg_sq);
-      at += part.count();
+      for (const layout::Rectangle& part : layout::rectangles_of(member.slice, rows[i])) {
+        const auto add = [&](const std::string& prefix, at::Tensor& values) {
+          pieces.push_back({prefix + member.spec.name, member.spec.shape, part, values.data_ptr<float>() + at});
+        };
+        add("", state.master);
+        add("optimizer/exp_avg/", state.exp_avg);
+        add("optimizer/exp_avg_sq/", state.exp_avg_sq);
+        at += part.count();
+      }
     }
   }
   return pieces;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel/parameters.hpp"
+#include "train/gradient_reduction.hpp"
 #include "train/options.hpp"
 
 namespace caravan::train {
@@ -18,7 +19,10 @@ class ShardedAdamW {
   /// Masters begin as the parameters' values; where those are bf16, load() brings the unrounded ones.
   ShardedAdamW(parallel::Parameters& parameters, const parallel::Context& context, const Options& options);
 
-  /// Sums the gradients over the replicas; each rank keeps the sums of the rows it owns. Collective.
+  /// Before the last backward of a step: from now on sums over the replicas begin as soon as gradients are complete.
+  void begin_reduction() { reduction_.begin(); }
+  /// Sums the gradients over the replicas, as far as that is not done; each rank keeps the sums of the rows it owns.
+  /// Collective.
   void reduce_gradients();
 
   /// Global L2 norm of the reduced gradients, summed in fp64; every element has one owner. Collective.
@@ -49,6 +53,7 @@ class ShardedAdamW {
 
   const parallel::Context& context_;
   Options options_;
+  GradientReduction reduction_;
   std::vector<State> states_;
 };
 

@@ -21,11 +21,16 @@ Trainer::Trainer(const parallel::Context& context, const model::Decoder& decoder
       schedule_(schedule),
       optimizer_(parameters, context, options) {}
 
-void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& totals, Sums& sums) {
+void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& totals, bool last, Sums& sums) {
   const at::AutoGradMode with_gradients(true);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context_);
   const family::ModelSpec& spec = decoder_.spec();
-  model::Pass pass{axis, dropout_, nullptr, model::recompute_named(options_.recompute)};
+  model::Pass pass{axis,
+                   dropout_,
+                   nullptr,
+                   model::recompute_named(options_.recompute),
+                   options_.exchange_mib << 20,
+                   options_.capacity};
   const double tokens = static_cast<double>(std::max<std::int64_t>(1, totals.tokens));
   if (spec.pesc) {
     pass.routing = std::make_shared<model::RoutingRecord>(
@@ -34,7 +39,9 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
     pass.routing->gradient_scale =
         options_.balance_loss * static_cast<double>(spec.pesc->experts) / (static_cast<double>(spec.layers) * tokens);
   }
+  clock_.begin(Phase::forward);
   const at::Tensor hidden = decoder_.forward(pass);
+  clock_.begin(Phase::loss);
   // A batch without a target (possible with the literal template only) has no loss rather than 0/0.
   const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
   const parallel::TokenLoss loss = decoder_.loss(hidden, axis.extend(batch.targets, -100), scale);
@@ -43,8 +50,11 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
     pass.routing->reduce();
     sums.balance += pass.routing->share_times_probability() * pass.routing->gradient_scale;
     const at::Tensor assignments = pass.routing->assignments();
+    sums.dropped += pass.routing->dropped();
     sums.assignments = sums.assignments.defined() ? sums.assignments + assignments : assignments;
   }
+  clock_.begin(Phase::backward);
+  if (last) optimizer_.begin_reduction();
   loss.loss.backward();
 }
 
@@ -54,19 +64,27 @@ void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
   const auto experts = static_cast<double>(share.size(1));
   report.busiest_expert = share.amax(1).mean().item<double>() * experts;
   report.idlest_expert = share.amin(1).mean().item<double>() * experts;
+  report.assignments = static_cast<std::int64_t>(sums.assignments.sum().item<double>());
+  if (options_.capacity > 0) report.dropped = sums.dropped;
 }
 
 StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches,
                          const BatchTotals& totals) {
   parameters_.zero_gradients();
   Sums sums;
-  for (const data::TokenBatch& batch : micro_batches) accumulate(batch, totals, sums);
+  for (std::size_t m = 0; m < micro_batches.size(); ++m) {
+    accumulate(micro_batches[m], totals, m + 1 == micro_batches.size(), sums);
+  }
 
+  clock_.begin(Phase::reduction);
   comm::Communicator& dp = *context_.groups.dp;
   sums.ce = dp.all_reduce("sum loss", sums.ce, comm::Reduce::sum);
   if (!batch_scope() && sums.assignments.defined()) {
     sums.balance = dp.all_reduce("sum balance loss", sums.balance, comm::Reduce::sum);
     parallel::all_reduce(dp, "sum expert assignments", sums.assignments, comm::Reduce::sum);
+    if (options_.capacity > 0) {
+      sums.dropped = dp.all_reduce("sum dropped assignments", sums.dropped, comm::Reduce::sum);
+    }
   }
   optimizer_.reduce_gradients();
 
@@ -90,7 +108,9 @@ StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> mi
   }
   // torch's clip_grad_norm_: factor clip / (norm + 1e-6), at most 1.
   const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (report.grad_norm + 1e-6)) : 1.0;
+  clock_.begin(Phase::update);
   optimizer_.update(step, report.lr, scale);
+  report.phases = clock_.take();
   return report;
 }
 

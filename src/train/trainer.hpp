@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "data/batches.hpp"
 #include "model/decoder.hpp"
+#include "train/phases.hpp"
 #include "train/schedule.hpp"
 #include "train/sharded_adamw.hpp"
 
 namespace caravan::train {
 
-/// What one step was and did; the same on every rank.
+/// What one step was and did; the same on every rank, but for the time.
 struct StepReport {
   std::int64_t step = 0;
   double loss = 0;          // ce_loss + balance_loss
@@ -20,8 +22,11 @@ struct StepReport {
   double grad_norm = 0;  // before clipping
   std::int64_t tokens = 0;
   std::int64_t targets = 0;
-  double busiest_expert = 0;  // largest share of a layer's assignments, times E, mean over layers; 1 = even
-  double idlest_expert = 0;   // smallest share likewise
+  double busiest_expert = 0;            // largest share of a layer's assignments, times E, mean over layers; 1 = even
+  double idlest_expert = 0;             // smallest share likewise
+  std::int64_t assignments = 0;         // tokens times k, over all layers
+  std::optional<std::int64_t> dropped;  // of them, by train.capacity; none where it is 0
+  PhaseSeconds phases{};                // of this rank
 };
 
 /// The numbers of one global batch that a rank cannot see in its own part of it.
@@ -42,6 +47,8 @@ class Trainer {
   StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals);
 
   ShardedAdamW& optimizer() { return optimizer_; }
+  /// What is done for a step before step() is called counts into it.
+  PhaseClock& clock() { return clock_; }
   const Schedule& schedule() const { return schedule_; }
 
  private:
@@ -50,9 +57,11 @@ class Trainer {
     double ce = 0;           // of this DP rank's targets
     double balance = 0;      // of the rows that this rank sees
     at::Tensor assignments;  // fp64 [layers, E]
+    std::int64_t dropped = 0;
   };
-  /// Forward and backward of one micro-batch; gradients are added to the parameters' buffers.
-  void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, Sums& sums);
+  /// Forward and backward of one micro-batch, the step's last or an earlier one; gradients are added to the
+  /// parameters' buffers.
+  void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, bool last, Sums& sums);
   void describe_experts(const Sums& sums, StepReport& report) const;
   bool batch_scope() const { return options_.balance_scope == "batch"; }
 
@@ -63,6 +72,7 @@ class Trainer {
   model::DropoutRates dropout_;
   Schedule schedule_;
   ShardedAdamW optimizer_;
+  PhaseClock clock_;
 };
 
 }  // namespace caravan::train

@@ -104,3 +104,38 @@ TEST_CASE("rows of a slice are a box of the global tensor") {
   CHECK(rows_of(slice, {1, 3}) == Rectangle{{7, 4, 0}, {2, 2, 5}});
   CHECK(rows_of(slice, {0, 0}).count() == 0);
 }
+
+TEST_CASE("rows over all leading dimensions are covered by few boxes, in order, each element once") {
+  const std::vector<Rectangle> slices{
+      {{3}, {7}}, {{6, 4}, {3, 5}}, {{6, 4, 0}, {3, 4, 5}}, {{1, 0, 2}, {1, 6, 2}}, {{0, 1, 0, 0}, {2, 3, 4, 2}}};
+  for (const Rectangle& slice : slices) {
+    const Matrix matrix = as_matrix(slice);
+    CHECK(matrix.rows * matrix.width == slice.count());
+    CHECK(matrix.width == (slice.extent.size() == 1 ? 1 : slice.extent.back()));
+    const std::size_t dimensions = slice.extent.size();
+    for (std::int64_t begin = 0; begin <= matrix.rows; ++begin) {
+      for (std::int64_t end = begin; end <= matrix.rows; ++end) {
+        const std::vector<Rectangle> boxes = rectangles_of(slice, {begin, end});
+        // At most a part of the first and of the last index of every dimension but two, and the whole between them.
+        CHECK(boxes.size() <= (dimensions < 3 ? 1 : 2 * (dimensions - 2) + 1));
+        std::int64_t next = begin * matrix.width;  // element of the slice, row-major
+        for (const Rectangle& box : boxes) {
+          REQUIRE(intersect(box, slice) == box);
+          std::int64_t first = 0;
+          for (std::size_t d = 0; d < dimensions; ++d) {
+            first = first * slice.extent[d] + box.offset[d] - slice.offset[d];
+          }
+          CHECK(first == next);
+          // Contiguous in the slice: once a dimension has several indices, those behind it are whole.
+          bool several = false;
+          for (std::size_t d = 0; d < dimensions; ++d) {
+            if (several) CHECK(box.extent[d] == slice.extent[d]);
+            several = several || box.extent[d] > 1;
+          }
+          next += box.count();
+        }
+        CHECK(next == end * matrix.width);
+      }
+    }
+  }
+}

@@ -82,9 +82,10 @@ struct NaiveAdamW {
 
 /// Parameters with their optimizer on a context.
 struct Optimized {
-  Optimized(const parallel::Context& where, const layout::TensorSource& source)
+  Optimized(const parallel::Context& where, const layout::TensorSource& source,
+            std::int64_t bucket_elements = parallel::default_bucket_elements)
       : context(where),
-        parameters(specs, where),
+        parameters(specs, where, bucket_elements),
         optimizer((parameters.load_trainable(source), parameters), where, options()) {
     optimizer.load(source);
   }
@@ -160,6 +161,74 @@ TEST_CASE("AdamW over shared-out state follows the plain one, also after loading
     const double norm = second.step(5, other.context.grid, 1.0);
     CHECK(norm == Approx(naive.step(5, other.context.grid, 1.0)).epsilon(1e-6));
     second.compare(naive);
+  }
+}
+
+TEST_CASE("Sums that begin while gradients are still added to are the same") {
+  const MemorySource initial = random_parameters(specs);
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    CAPTURE(tp, ep);
+    const OnGrid grid(tp, ep), other_grid(tp, ep);
+    const layout::Grid& ranks = grid.context.grid;
+    Optimized whole(grid.context, initial), overlapped(other_grid.context, initial, /*bucket_elements=*/1);
+    REQUIRE(overlapped.parameters.buckets().size() == specs.size());  // one each, from the last to the first
+    const auto sums_begun = [&] {
+      std::int64_t begun = 0;
+      for (const auto* group : {&other_grid.groups.world, &other_grid.groups.dp, &other_grid.groups.edp}) {
+        const auto found = (*group)->traffic().find("reduce gradients");
+        if (found != (*group)->traffic().end()) begun += found->second.calls;
+      }
+      return begun;
+    };
+    std::int64_t to_send = 0;  // buckets that have another replica
+    for (const parallel::Bucket& bucket : overlapped.parameters.buckets()) to_send += bucket.replicas->size() > 1;
+    for (std::int64_t number = 1; number <= 3; ++number) {
+      const double norm = whole.step(number, ranks, 1.0);
+      const std::int64_t before = sums_begun();
+      overlapped.optimizer.begin_reduction();
+      // From the last to the first as in backward; in the second step the other way round, so that all buckets but one
+      // are complete before their turn.
+      std::vector<std::size_t> order{4, 3, 2, 1, 0};
+      if (number == 2) std::reverse(order.begin(), order.end());
+      for (const std::size_t i : order) {
+        parallel::Trainable& parameter = overlapped.parameters.trainable(specs[i].name);
+        const at::Tensor part = ranks.world() == 1 ? whole_gradient(specs[i], number, ranks)
+                                                   : gradient_part(specs[i], number, ranks.rank());
+        parameter.gradient.copy_(part_of(part, parameter.slice));
+        CHECK(sums_begun() - before < std::max<std::int64_t>(to_send, 1));
+        parameter.gradient_added();
+      }
+      CHECK(sums_begun() - before == to_send);  // all under way before anybody waits for them
+      overlapped.optimizer.reduce_gradients();
+      CHECK(sums_begun() - before == to_send);
+      CHECK(overlapped.optimizer.gradient_norm() == Approx(norm).epsilon(1e-12));
+      overlapped.optimizer.update(number, lr, 1.0);
+      for (const layout::ParameterSpec& spec : specs) {
+        CAPTURE(spec.name, number);
+        CHECK(overlapped.parameters.trainable(spec.name).value.equal(whole.parameters.trainable(spec.name).value));
+      }
+    }
+  }
+}
+
+TEST_CASE("Optimizer state shrinks with the replicas, whatever the tensors are") {
+  // Experts of 48 rows, of which a rank holds whole ones, and one bucket per tensor: a share differs from an equal one
+  // by less than a row.
+  const std::vector<layout::ParameterSpec> matrices{
+      {"router", {8, 16}, core::DType::f32, {}, true},
+      {"a", {16, 40}, core::DType::f32, {}, true},
+      {"experts", {4, 48, 16}, core::DType::f32, Split{0, Axis::ep}, true}};
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    CAPTURE(tp, ep);
+    const OnGrid grid(tp, ep);
+    parallel::Parameters parameters(matrices, grid.context, /*bucket_elements=*/1);
+    const train::ShardedAdamW optimizer(parameters, grid.context, options());
+    for (const parallel::Bucket& bucket : parameters.buckets()) {
+      CAPTURE(bucket.members[0]->spec.name);
+      const double equal = static_cast<double>(bucket.values.numel()) / bucket.replicas->size();
+      const auto row = static_cast<double>(layout::as_matrix(bucket.members[0]->slice).width);
+      CHECK(std::abs(static_cast<double>(bucket.owned_count) - equal) < row);
+    }
   }
 }
 
