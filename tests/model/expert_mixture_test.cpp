@@ -3,6 +3,9 @@
 // data-parallel rank has tokens of its own; the naive side sees all of them at once.
 #include "model/expert_mixture.hpp"
 
+#include <cmath>
+#include <map>
+
 #include "tests/model/small_model.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/model_on_grid.hpp"
@@ -24,7 +27,10 @@ struct Case {
   double balance = 0;     // of the balance gradient's factor; 0: off
   model::BalanceScope scope = model::BalanceScope::batch;
   bool up_is_zero = false;
-  bool idle = false;  // the last data-parallel rank has no tokens
+  bool idle = false;           // the last data-parallel rank has no tokens
+  std::int64_t most_rows = 0;  // that a rank receives at a time; 0: all
+  model::Recompute recompute = model::Recompute::none;
+  double capacity = 0;
 };
 
 /// The tokens of all data-parallel ranks; two sequences each.
@@ -48,7 +54,26 @@ struct Naive {
   at::Tensor x, y, router, down, up;  // leaves
   at::Tensor out;
   double balance = 0;  // Σ f · Σ p over rows and experts
+  std::int64_t dropped = 0;
 };
+
+/// 1 where a token's expert takes it, else 0, [T, E]: each sequence's tokens one after the other. indices: [T, k].
+at::Tensor taken_of(const at::Tensor& indices, const std::vector<std::int32_t>& sequence, std::int64_t experts,
+                    double capacity) {
+  at::Tensor taken = at::zeros({indices.size(0), experts});
+  std::map<std::pair<std::int32_t, std::int64_t>, double> counts;
+  for (std::int64_t t = 0; t < indices.size(0); ++t) {
+    const std::int32_t own = sequence[static_cast<std::size_t>(t)];
+    const double length = static_cast<double>(std::count(sequence.begin(), sequence.end(), own));
+    for (std::int64_t j = 0; j < indices.size(1); ++j) {
+      const auto e = indices[t][j].item<std::int64_t>();
+      const double limit =
+          std::ceil(capacity * static_cast<double>(indices.size(1)) * length / static_cast<double>(experts));
+      if (capacity == 0 || counts[{own, e}]++ < limit) taken[t][e] = 1;
+    }
+  }
+  return taken;
+}
 
 /// out = y + s Σ w_e Up_e(gelu(Down_e(dropout(y)))) and a loss: out · cotangent + factor · Σ_rows Σ_e f_e Σ_tokens p_e.
 Naive run_naive(const family::ModelSpec& spec, const MemorySource& weights, const data::TokenBatch& tokens,
@@ -61,10 +86,13 @@ Naive run_naive(const family::ModelSpec& spec, const MemorySource& weights, cons
               leaf(weights.tensors.at(prefix + "experts.adapter_down.weight")),
               leaf(weights.tensors.at(prefix + "experts.adapter_up.weight")),
               {},
+              0,
               0};
   const at::Tensor logits = at::mm(naive.x, naive.router.t());
   const auto [chosen, indices] = logits.topk(pesc.topk, 1);
-  const at::Tensor w = at::zeros_like(logits).scatter(1, indices, chosen.softmax(1));  // [T, E]
+  const at::Tensor taken = taken_of(indices, tokens.sequence, pesc.experts, which.capacity);
+  const at::Tensor w = at::zeros_like(logits).scatter(1, indices, chosen.softmax(1)) * taken;  // [T, E]
+  naive.dropped = indices.numel() - taken.sum().item<std::int64_t>();
   at::Tensor sum = at::zeros_like(y);
   for (std::int64_t e = 0; e < pesc.experts; ++e) {
     const std::uint64_t key =
@@ -113,12 +141,16 @@ void compare(const OnGrid& grid, const Case& which) {
   const auto here = [&](const at::Tensor& whole) {
     return axis.shard_of(padded(whole.narrow(0, begin, axis.real), axis.tokens));
   };
-  model::Pass pass{axis, dropout};
+  model::Pass pass{axis, dropout, nullptr, which.recompute};
+  if (which.most_rows > 0) pass.exchange_bytes = which.most_rows * spec.hidden * std::int64_t{sizeof(float)};
+  pass.capacity = which.capacity;
   pass.routing =
       std::make_shared<model::RoutingRecord>(grid.context, axis, spec.layers, spec.pesc->experts, which.scope);
   pass.routing->gradient_scale = which.balance;
   const at::Tensor shard_x = leaf(here(x)), shard_y = leaf(here(y));
-  const at::Tensor out = mixture.forward(shard_x, shard_y, pass);
+  const parallel::Activation activation = mixture.forward(shard_x, shard_y, pass);
+  const at::Tensor& out = activation.value;
+  CHECK(activation.recalled.get().equal(out.detach()));
   pass.routing->reduce();
   (out * here(cotangent)).sum().backward();
 
@@ -145,11 +177,15 @@ void compare(const OnGrid& grid, const Case& which) {
   // Sums over the ranks that share rows; the naive side has all rows.
   double balance = pass.routing->share_times_probability();
   at::Tensor assignments = pass.routing->assignments();
+  std::int64_t dropped = pass.routing->dropped();
   if (which.scope == model::BalanceScope::sequence) {
     balance = grid.groups.dp->all_reduce("sum balance", balance, comm::Reduce::sum);
     parallel::all_reduce(*grid.groups.dp, "sum assignments", assignments, comm::Reduce::sum);
+    dropped = grid.groups.dp->all_reduce("sum dropped", dropped, comm::Reduce::sum);
   }
   CHECK(balance == Approx(naive.balance).epsilon(1e-5));
+  CHECK(dropped == naive.dropped);
+  if (which.capacity > 0 && total > 0) CHECK(dropped > 0);
   CHECK(assignments.select(0, layer).sum().item<double>() == static_cast<double>(total * spec.pesc->topk));
   if (which.one_rank) {
     CHECK(assignments.select(0, layer).narrow(0, 2, spec.pesc->experts - 2).eq(0).all().item<bool>());
@@ -178,6 +214,35 @@ TEST_CASE("the mixture's output and gradients follow its formula") {
 TEST_CASE("all tokens may choose experts of one rank") {
   compare_at(few(), {.name = "one rank", .dropout = 0.1, .one_rank = true, .balance = 0.2});
   compare_at(few(), {.name = "one rank and an idle one", .one_rank = true, .idle = true});
+}
+
+TEST_CASE("in rounds the mixture follows the same formula") {
+  // A token chooses 2 experts and a layout has at least 13 tokens, so one of up to 4 ranks gets 7 rows.
+  using model::Recompute;
+  for (const Recompute recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
+    compare_at(all(), {.name = "rounds", .dropout = 0.25, .balance = 0.2, .most_rows = 5, .recompute = recompute});
+    compare_at(few(), {.name = "row by row", .most_rows = 1, .recompute = recompute});
+    compare_at(few(), {.name = "idle", .dropout = 0.25, .idle = true, .most_rows = 4, .recompute = recompute});
+    compare_at(few(), {.name = "one rank", .dropout = 0.1, .one_rank = true, .most_rows = 9, .recompute = recompute});
+    compare_at(few(),
+               {.name = "one rank, idle", .one_rank = true, .idle = true, .most_rows = 9, .recompute = recompute});
+  }
+  compare_at(few(), {.name = "zero Up", .dropout = 0.1, .up_is_zero = true, .most_rows = 3});
+}
+
+TEST_CASE("experts of limited capacity take the first tokens of each sequence, at any layout") {
+  using model::BalanceScope;
+  compare_at(all(), {.name = "an even share", .dropout = 0.25, .balance = 0.3, .capacity = 1});
+  compare_at(all(), {.name = "less", .scope = BalanceScope::sequence, .capacity = 0.25});
+  compare_at(few(), {.name = "an idle rank", .dropout = 0.1, .idle = true, .capacity = 0.75});
+  compare_at(few(), {.name = "one rank", .one_rank = true, .balance = 0.2, .capacity = 1.25});
+  compare_at(few(), {.name = "in rounds",
+                     .dropout = 0.1,
+                     .one_rank = true,
+                     .idle = true,
+                     .most_rows = 2,
+                     .recompute = model::Recompute::full,
+                     .capacity = 1.25});
 }
 
 TEST_CASE("the balance gradient enters at the router, for both scopes") {
