@@ -2,6 +2,7 @@
 // One training step at any layout and accumulation against the same step in a world of one.
 #include "train/trainer.hpp"
 
+#include "tests/layouts/step_cost.hpp"
 #include "tests/model/small_model.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/model_on_grid.hpp"
@@ -71,6 +72,8 @@ void compare(const Outcome& got, const Outcome& whole, const layout::Grid& grid)
   CHECK(got.report.idlest_expert == Approx(whole.report.idlest_expert).epsilon(1e-12));
   CHECK(got.report.tokens == whole.report.tokens);
   CHECK(got.report.targets == whole.report.targets);
+  CHECK(got.report.assignments == whole.report.assignments);
+  CHECK(got.report.dropped == whole.report.dropped);
   for (const layout::ParameterSpec& spec : family::parameter_specs(small_spec())) {
     if (!spec.trainable) continue;
     CAPTURE(spec.name);
@@ -159,6 +162,69 @@ TEST_CASE("some data-parallel ranks may have no tokens at all") {
       compare(step(grid.context, {mine ? rows_between(0, rows) : data::TokenBatch{}}, how), whole, grid.context.grid);
     });
   }
+}
+
+TEST_CASE("what experts drop is the same at every layout and accumulation, and counted over all ranks") {
+  const Alone one;
+  for (const char* scope : {"batch", "sequence"}) {
+    train::Options how = options(scope, scope == std::string("batch") ? 0 : 0.05);
+    CHECK_FALSE(step(one.context, {rows_between(0, rows)}, how).report.dropped.has_value());
+    how.capacity = 0.75;
+    const Outcome whole = step(one.context, {rows_between(0, rows)}, how);
+    const family::ModelSpec spec = small_spec();
+    CHECK(whole.report.assignments == totals().tokens * spec.pesc->topk * spec.layers);
+    REQUIRE(whole.report.dropped.value_or(0) > 0);
+    // Experts take three quarters of an even share at most, rounded up for each sequence.
+    CHECK(4 * (whole.report.assignments - *whole.report.dropped) <=
+          3 * whole.report.assignments + 4 * rows * spec.pesc->experts * spec.layers);
+    for (const bool accumulate : {false, true}) {
+      CAPTURE(scope, accumulate);
+      at_every_layout([&](const OnGrid& grid) {
+        compare(step(grid.context, micro_batches(grid.context.grid, accumulate), how), whole, grid.context.grid);
+      });
+    }
+  }
+}
+
+TEST_CASE("train.exchange_mib bounds the rows that a rank's experts receive at a time") {
+  // Rows of 1 KiB; experts 0 and 1 get all of them, 4.7 MiB.
+  family::ModelSpec spec = small_spec();
+  spec.hidden = 256;
+  const int world = comm::make_world(60)->size();
+  if (world == 1) return;  // nothing travels
+  const OnGrid grid(1, world);
+  const auto ordinal = static_cast<std::uint64_t>(grid.context.grid.dp_rank());
+  const std::vector<std::int64_t> lengths(static_cast<std::size_t>(100 / world), 24);
+  const std::int64_t wanted = 2400 * spec.pesc->topk;
+  const auto run = [&](std::int64_t exchange_mib) {
+    RandomModel model(grid.context, spec);
+    // Equal logits: ties go to the lower expert.
+    for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+      model.parameters.trainable(family::layer_prefix(layer) + "mlp.moe_adapter.router.weight").value.zero_();
+    }
+    train::Options how = options("batch", 0.05);
+    how.exchange_mib = exchange_mib;
+    train::Trainer trainer(grid.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 0, 10});
+    TensorMemory& memory = TensorMemory::counting();
+    const std::int64_t before = memory.live();
+    memory.forget_peak();
+    Outcome outcome;
+    outcome.report = trainer.step(
+        1, std::vector<data::TokenBatch>{random_batch(lengths, 100 * ordinal, spec.vocabulary)}, {2400, 1600});
+    outcome.gradients = reduced_gradients(model.parameters);
+    return std::pair{outcome, memory.peak() - before};
+  };
+  const auto [one, one_peak] = run(1024);
+  const auto [rounds, rounds_peak] = run(1);
+  CHECK(rounds.report.loss == Approx(one.report.loss).epsilon(relative_tolerance));
+  CHECK(rounds.report.grad_norm == Approx(one.report.grad_norm).epsilon(relative_tolerance));
+  for (const auto& [name, gradient] : one.gradients) {
+    CAPTURE(name);
+    CHECK(max_difference(rounds.gradients.at(name), gradient) < gradient_tolerance);
+  }
+  // Both layers' inputs are not kept, and the last one's gradients come in rounds as well.
+  CAPTURE(one_peak, rounds_peak);
+  if (grid.context.grid.ep_rank() == 0) CHECK(one_peak - rounds_peak > 2 * wanted * 1024);
 }
 
 TEST_CASE("the same step gives the same bits when it runs again") {
