@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "comm/communicator.hpp"
 #include "core/error.hpp"
@@ -28,8 +30,22 @@ Failure attempt(const std::function<void()>& work);
 /// message of the lowest that did. `work` must not call collectives.
 void on_all_ranks(Communicator& world, const std::function<void()>& work);
 
-/// Throws AgreedError (exit 2) when the text differs between ranks, naming one of them: "ranks 0 and 3 have different
-/// WHAT".
-void require_same(Communicator& world, const std::string& what, const std::string& text);
+/// Something that has to be the same on every rank: a setting, a build, a file's checksum. Neither text holds a zero
+/// byte, and a rank names each fact once.
+struct Fact {
+  std::string name;
+  std::string value;
+};
+
+/// "rank 2", "ranks 0, 3 to 5 and 9", of ranks in ascending order; a long list by its beginning and its number.
+std::string describe_ranks(const std::vector<int>& ranks);
+
+/// What is not the same, a text for each fact: "train.lr = 0.0002 on ranks 0 and 2, but 0.0003 on ranks 1 and 3". The
+/// same texts on every rank; none when all agree, and then each rank has sent at most 16 bytes to each. Otherwise rank
+/// 0 tells its facts, and every other rank what it has that differs from them.
+std::vector<std::string> differences(Communicator& world, const std::vector<Fact>& facts);
+
+/// Throws AgreedError (exit 2) with the differences, if there are any, and what to do about them, in one line.
+void require_same(Communicator& world, const std::vector<Fact>& facts, const std::string& advice);
 
 }  // namespace caravan::comm

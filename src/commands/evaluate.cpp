@@ -42,6 +42,7 @@ int evaluate(const Session& session) {
     tokenizer.emplace(start.store.string());
     require_same_tokens(*held_out, start);
   });
+  require_same_files(session, {{"checksum of " + held_out->path(), held_out->fingerprint()}});
   Model model(session, start);
   comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });
 

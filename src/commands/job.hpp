@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/communicator.hpp"
+#include "comm/agreement.hpp"
 
 namespace caravan::commands {
 
@@ -15,7 +15,7 @@ struct Job {
   std::string text;                             // not empty: print it, and that was all
   std::function<int()> alone;                   // runs in one process, without MPI; returns the exit code
   std::function<int(comm::Communicator&)> run;  // runs on all ranks
-  std::string fingerprint;                      // the same on all ranks, or they are stopped
+  std::vector<comm::Fact> facts;                // the same on all ranks, or they are stopped
   bool stops_in_order = false;                  // signals ask for a checkpoint, from the first moment on
   double deadline_seconds = 600;                // see [watchdog]
 };

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // caravan COMMAND …: chooses the subcommand; everything else is theirs.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
@@ -12,6 +15,7 @@
 #include "commands/session.hpp"
 #include "commands/verify.hpp"
 #include "core/build_facts.hpp"
+#include "core/executable.hpp"
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
 #include "core/text.hpp"
@@ -19,6 +23,30 @@
 
 namespace caravan::commands {
 namespace {
+
+/// Every setting: "train.lr", "0.0002".
+std::vector<comm::Fact> facts_of(const config::Config& config) {
+  std::vector<comm::Fact> facts;
+  const auto sections = nlohmann::ordered_json::parse(config::json(config));
+  for (const auto& [section, settings] : sections.items()) {
+    for (const auto& [key, value] : settings.items()) facts.push_back({section + "." + key, value.dump()});
+  }
+  return facts;
+}
+
+/// What this program is, beside its bytes.
+std::vector<comm::Fact> program_facts() {
+  const core::BuildFacts& build = core::build_facts();
+  return {{"caravan's version", build.version},
+          {"caravan's commit", build.commit},
+          {"compiler", build.compiler},
+          {"build type", build.build_type},
+          {"MPI", build.mpi},
+          {"HDF5", build.hdf5},
+          {"Kokkos", build.kokkos},
+          {"LibTorch", build.libtorch},
+          {"checksum of the program", core::executable_checksum()}};
+}
 
 /// caravan COMMAND CONFIG [--section.key=value …].
 template <int (*command)(const Session&)>
@@ -38,7 +66,7 @@ Job read_config(const char* name, std::vector<std::string> arguments) {
     return job;
   }
   config::validate(config, name);
-  job.fingerprint = config::json(config);
+  job.facts = facts_of(config);
   job.stops_in_order = std::string_view(name) == "train";
   job.deadline_seconds = config.watchdog.seconds;
   job.run = [config](comm::Communicator& world) { return command({config, world}); };
@@ -87,12 +115,18 @@ const Command& find_command(const std::string& name) {
                   " Commands are ", core::join(names), "; see caravan --help");
 }
 
+/// This process's rank as its launcher counts, before MPI has started; null without a launcher.
+const char* launcher_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(name)) return rank;
+  }
+  return nullptr;
+}
+
 /// Whether this is the only process of the job that should speak before MPI has started.
 bool speaks_before_mpi() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
-  }
-  return true;
+  const char* rank = launcher_rank();
+  return rank == nullptr || std::string_view(rank) == "0";
 }
 
 Job read(const std::vector<std::string>& arguments) {
@@ -106,18 +140,32 @@ Job read(const std::vector<std::string>& arguments) {
     job.text = usage() + "\n" + config::help();
   } else {
     job = find_command(arguments.front()).read({arguments.begin() + 1, arguments.end()});
+    job.facts.insert(job.facts.begin(), {"command", arguments.front()});
   }
   return job;
 }
 
-int run(const Job& job, const comm::MpiRuntime& mpi) {
+/// Ends all ranks together when one has no job or another one than the rest.
+void agree(comm::Communicator& world, const Job& job, const comm::Failure& unread) {
+  comm::on_all_ranks(world, [&] {
+    if (unread.code != core::ExitCode::done) throw core::Error(unread.code, unread.message);
+  });
+  comm::require_same(world, program_facts(), "start the same program on all ranks");
+  comm::require_same(world, job.facts, "start all ranks with the same configuration");
+  const std::string threads = std::to_string(at::get_num_threads());
+  for (const std::string& difference : comm::differences(world, {{"threads (OMP_NUM_THREADS)", threads}})) {
+    core::log_warning(difference +
+                      "; sums round otherwise with another number of threads, and all wait for the slowest");
+  }
+}
+
+int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi) {
   std::unique_ptr<comm::Communicator> world;
   try {
     world = comm::make_world(job.deadline_seconds);
     core::log_as_rank(world->rank(), world->size());
     const kernels::Runtime kernels;
-    comm::require_same(*world, "builds of caravan", core::build_facts_text());
-    comm::require_same(*world, "configurations", job.fingerprint);
+    agree(*world, job, unread);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
     if (world->rank() == 0) core::log_error(error.what());
@@ -136,12 +184,16 @@ int main(int argc, char** argv) {
   using namespace caravan;
   int result = 0;
   const comm::Failure failure = comm::attempt([&] {
-    const commands::Job job = commands::read({argv + 1, argv + argc});
-    if (job.run) {
+    commands::Job job;
+    const comm::Failure unread = comm::attempt([&] { job = commands::read({argv + 1, argv + argc}); });
+    const bool refused = unread.code != core::ExitCode::done;
+    // A rank alone with an error would end without a word, or leave the others waiting for it: all must hear of it.
+    if (refused && !commands::launcher_rank()) throw core::Error(unread.code, unread.message);
+    if (job.run || refused) {
       std::optional<core::StopRequest> stop_request;
       if (job.stops_in_order) stop_request.emplace();
       const comm::MpiRuntime mpi(&argc, &argv);
-      result = commands::run(job, mpi);
+      result = commands::run(job, unread, mpi);
     } else if (commands::speaks_before_mpi()) {
       if (job.alone) result = job.alone();
       std::fputs(job.text.c_str(), stdout);

@@ -2,9 +2,10 @@
 #include "commands/start.hpp"
 
 #include "checkpoint/retention.hpp"
-#include "comm/agreement.hpp"
+#include "core/checksum.hpp"
 #include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
+#include "io/mapped_file.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -37,6 +38,7 @@ std::filesystem::path choose_together(const Session& session, const std::functio
 
 Start open_start(const Session& session, const std::filesystem::path& folder) {
   Start start{folder, folder, nullptr, {}};
+  std::vector<comm::Fact> files;
   comm::on_all_ranks(session.world, [&] {
     start.reader = std::make_unique<checkpoint::CheckpointReader>(folder);
     if (start.reader->store()) {
@@ -47,8 +49,20 @@ Start open_start(const Session& session, const std::filesystem::path& folder) {
       }
     }
     start.spec = family::read_model_spec(start.store.string(), session.config.model.rope_theta);
+    files = {checksum_of(start.folder / "manifest.json"), checksum_of(start.store / "config.json")};
+    if (start.store != start.folder) files.push_back(checksum_of(start.store / "manifest.json"));
   });
+  require_same_files(session, files);
   return start;
+}
+
+comm::Fact checksum_of(const std::filesystem::path& file) {
+  const io::MappedFile bytes(file);
+  return {"checksum of " + file.string(), core::checksum(bytes.data(), bytes.size())};
+}
+
+void require_same_files(const Session& session, const std::vector<comm::Fact>& files) {
+  comm::require_same(session.world, files, "the ranks do not read the same files: make their copies the same");
 }
 
 layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,

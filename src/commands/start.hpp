@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "checkpoint/reader.hpp"
+#include "comm/agreement.hpp"
 #include "commands/session.hpp"
 #include "data/packed_file.hpp"
 #include "family/layout_check.hpp"
@@ -27,13 +28,20 @@ struct Start {
   family::ModelSpec spec;
 };
 
-/// Opens a checkpoint on all ranks; its configuration is the one that upcycle left beside the frozen tensors.
-/// Collective.
+/// Opens a checkpoint on all ranks, which must find the same one; its configuration is the one that upcycle left beside
+/// the frozen tensors. Collective.
 Start open_start(const Session& session, const std::filesystem::path& folder);
 
 /// Throws (exit 2) when a packed file was made with another tokenizer than the model's, or has tokens beyond its
 /// vocabulary.
 void require_same_tokens(const data::PackedFile& file, const Start& start);
+
+/// A file, by its name and the checksum of its bytes.
+comm::Fact checksum_of(const std::filesystem::path& file);
+
+/// Throws AgreedError (exit 2) when files, by name and checksum, are not the same on all ranks: nodes may have copies
+/// of their own. Collective.
+void require_same_files(const Session& session, const std::vector<comm::Fact>& files);
 
 /// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
 std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);

@@ -59,6 +59,11 @@ struct OpenData {
                                                   .micro_batch = config.train.micro_batch,
                                                   .dp_size = dp_size});
     });
+    std::vector<comm::Fact> files{{"checksum of " + packed->path(), packed->fingerprint()}};
+    if (held_out && held_out->path() != packed->path()) {
+      files.push_back({"checksum of " + held_out->path(), held_out->fingerprint()});
+    }
+    require_same_files(session, files);
   }
 };
 

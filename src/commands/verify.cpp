@@ -64,11 +64,11 @@ std::map<std::string, std::string> read_flags(const std::vector<std::string>& ar
   return given;
 }
 
-Request read_request(const std::vector<std::string>& arguments) {
+Request read_request(const std::map<std::string, std::string>& given) {
   Request request;
   // The reference is another program's, mostly fp32: only there does every wrong weight show.
   request.config.train.precision = "fp32";
-  for (const auto& [name, value] : read_flags(arguments)) {
+  for (const auto& [name, value] : given) {
     if (name == "model") request.model = value;
     if (name == "adapter") request.adapter = value;
     if (name == "reference") request.reference = value;
@@ -109,18 +109,21 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
     model.checkpoint.emplace(std::move(*start.reader));
     return model;
   }
+  comm::Fact config;
   comm::on_all_ranks(session.world, [&] {
     if (std::filesystem::is_directory(folder / "checkpoints")) {
       core::bad_input(folder.string(), " is a run; name one of its checkpoints, such as ",
                       (folder / "checkpoints" / "step-00000000").string());
     }
     model.spec = family::read_model_spec(folder.string());
+    config = checksum_of(folder / "config.json");
     model.files = std::make_unique<family::HuggingFaceSource>(folder.string(), model.spec);
     if (adapter_folder.empty()) return;
     const family::PeftAdapter adapter = family::read_peft_adapter(adapter_folder);
     model.spec = family::adapted(model.spec, adapter);
     model.adapted.emplace(*model.files, family::PeftSource(adapter, model.spec));
   });
+  require_same_files(session, {config});
   return model;
 }
 
@@ -158,9 +161,10 @@ int run(const Request& request, comm::Communicator& world) {
 }  // namespace
 
 Job verify(const std::vector<std::string>& arguments) {
-  const Request request = read_request(arguments);
+  const std::map<std::string, std::string> given = read_flags(arguments);
+  const Request request = read_request(given);
   Job job;
-  job.fingerprint = core::join(arguments, " ");
+  for (const auto& [name, value] : given) job.facts.push_back({"--" + name, value});
   job.deadline_seconds = request.config.watchdog.seconds;
   job.run = [request](comm::Communicator& world) { return run(request, world); };
   return job;

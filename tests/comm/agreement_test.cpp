@@ -60,17 +60,80 @@ TEST_CASE("work without an error runs once on every rank") {
   CHECK(world->all_reduce("count runs", runs, Reduce::sum) == world->size());
 }
 
-TEST_CASE("require_same finds the rank that differs") {
+TEST_CASE("ranks are named singly and in runs, and a long list ends with how many are left") {
+  CHECK(describe_ranks({7}) == "rank 7");
+  CHECK(describe_ranks({0, 1}) == "ranks 0 and 1");
+  CHECK(describe_ranks({0, 1, 2}) == "ranks 0 to 2");
+  CHECK(describe_ranks({0, 3, 4, 5, 9}) == "ranks 0, 3 to 5 and 9");
+  CHECK(describe_ranks({1, 2, 4, 5}) == "ranks 1, 2, 4 and 5");
+  std::vector<int> even;
+  for (int rank = 0; rank < 40; rank += 2) even.push_back(rank);
+  CHECK(describe_ranks(even) == "ranks 0, 2, 4, 6, 8, 10, 12, 14 and 12 more");
+}
+
+TEST_CASE("facts that are the same everywhere cost one number and differ nowhere") {
   const auto world = make_world(60);
-  CHECK_NOTHROW(require_same(*world, "configuration", "a=1"));
-  for (int odd = 1; odd < world->size(); ++odd) {
-    const auto error =
-        error_of<AgreedError>([&] { require_same(*world, "configuration", world->rank() == odd ? "a=2" : "a=1"); });
+  const std::vector<Fact> facts{{"train.lr", "0.0002"}, {"run.folder", ""}, {"long", std::string(100'000, 'x')}};
+  CHECK(differences(*world, facts).empty());
+  CHECK(differences(*world, {}).empty());
+  CHECK_NOTHROW(require_same(*world, facts, "do something"));
+  std::int64_t sent = 0;
+  for (const auto& [operation, traffic] : world->traffic()) sent += traffic.bytes;
+  CHECK(sent <= 3 * 16 * world->size());
+}
+
+TEST_CASE("each fact that differs is named with its values and their ranks, on every rank alike") {
+  const auto world = make_world(60);
+  const int size = world->size();
+  for (int odd = 0; odd < size && size > 1; ++odd) {
+    const bool different = world->rank() == odd;
+    const std::vector<Fact> facts{
+        {"a", "1"}, {"train.lr", different ? "0.0003" : "0.0002"}, {"b", "2"}, {"train.steps", different ? "" : "7"}};
+    std::vector<int> same;
+    for (int rank = 0; rank < size; ++rank) {
+      if (rank != odd) same.push_back(rank);
+    }
+    const std::string rest = describe_ranks(same), one = describe_ranks({odd});
+    const std::vector<std::string> expected =
+        odd == 0 ? std::vector<std::string>{"train.lr = 0.0003 on " + one + ", but 0.0002 on " + rest,
+                                            "train.steps =  on " + one + ", but 7 on " + rest}
+                 : std::vector<std::string>{"train.lr = 0.0002 on " + rest + ", but 0.0003 on " + one,
+                                            "train.steps = 7 on " + rest + ", but  on " + one};
+    CHECK(differences(*world, facts) == expected);
+    const auto error = error_of<AgreedError>([&] { require_same(*world, facts, "make them the same"); });
     REQUIRE(error);
     CHECK(error->code() == core::ExitCode::bad_input);
-    CHECK(has(error->what(), "ranks 0 and " + std::to_string(odd) + " have different configuration"));
-    CHECK(has(error->what(), "\"a=1\" and \"a=2\""));
+    CHECK(std::string(error->what()) == expected[0] + "; " + expected[1] + "; make them the same");
   }
+}
+
+TEST_CASE("a fact that some ranks lack, and one value for each rank") {
+  const auto world = make_world(60);
+  const int size = world->size(), last = size - 1;
+  if (size == 1) return;
+  std::vector<Fact> facts{{"threads", std::to_string(world->rank())}};
+  facts.push_back(world->rank() == last ? Fact{"new", "1"} : Fact{"old", "1"});
+  std::vector<int> before_last;
+  std::string each = "threads = 0 on rank 0";
+  for (int rank = 0; rank < size; ++rank) {
+    if (rank < last) before_last.push_back(rank);
+    if (rank > 0) each += core::concat(rank == last ? ", but " : ", ", rank, " on rank ", rank);
+  }
+  const std::string rest = describe_ranks(before_last), one = describe_ranks({last});
+  CHECK(differences(*world, facts) == std::vector<std::string>{each, "old = 1 on " + rest + ", but (none) on " + one,
+                                                               "new = (none) on " + rest + ", but 1 on " + one});
+}
+
+TEST_CASE("when everything differs, the message still ends") {
+  const auto world = make_world(60);
+  if (world->size() == 1) return;
+  std::vector<Fact> facts;
+  for (int i = 0; i < 50; ++i) facts.push_back({"setting " + std::to_string(i), std::to_string(world->rank() == 1)});
+  const auto error = error_of<AgreedError>([&] { require_same(*world, facts, "mend it"); });
+  REQUIRE(error);
+  CHECK(has(error->what(), "setting 7 = 0 on rank"));
+  CHECK_FALSE(has(error->what(), "setting 8 = "));
+  CHECK(has(error->what(), "; 42 more; mend it"));
 }
 
 TEST_CASE("a collective that a peer does not join ends after its deadline and names itself") {
