@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <set>
 
 #include "core/error.hpp"
 #include "core/random.hpp"
@@ -79,13 +80,15 @@ class OneSidedTensors final : public RandomTensors {
  public:
   using RandomTensors::RandomTensors;
   void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
-    RandomTensors::read(name, part, dtype, target);
-    if (name.find("router") == std::string::npos) return;
-    auto* values = static_cast<float*>(target);  // routers are never cut: [E, H]
-    const auto hidden = static_cast<std::size_t>(part.extent[1]);
-    for (std::size_t i = hidden; i < static_cast<std::size_t>(part.count()); ++i) {
-      values[i] = i < 2 * hidden ? -values[i - hidden] : 0.0F;
-    }
+    if (name.find("router") == std::string::npos) return RandomTensors::read(name, part, dtype, target);
+    const layout::Shape shape = info(name).shape;  // [E, H]
+    const auto hidden = static_cast<std::size_t>(shape[1]);
+    std::vector<float> values(static_cast<std::size_t>(layout::element_count(shape)));
+    RandomTensors::read(name, layout::whole(shape), core::DType::f32, values.data());
+    for (std::size_t i = hidden; i < values.size(); ++i) values[i] = i < 2 * hidden ? -values[i - hidden] : 0.0F;
+    std::vector<float> box(static_cast<std::size_t>(part.count()));
+    layout::copy_part(part, layout::whole(shape), values.data(), part, box.data(), sizeof(float));
+    core::convert(box.data(), core::DType::f32, target, dtype, box.size());
   }
 };
 
@@ -101,6 +104,28 @@ class MildTensors final : public RandomTensors {
     }
     core::convert(values.data(), core::DType::f32, target, dtype, values.size());
   }
+};
+
+/// The same with frozen tensors as a file in bf16 would have them.
+class RoundedTensors final : public RandomTensors {
+ public:
+  explicit RoundedTensors(const family::ModelSpec& spec) : RandomTensors(spec) {
+    for (const layout::ParameterSpec& parameter : family::parameter_specs(spec)) {
+      if (!parameter.trainable) frozen_.insert(parameter.name);
+    }
+  }
+  Info info(const std::string& name) const override {
+    return {RandomTensors::info(name).shape, frozen_.contains(name) ? core::DType::bf16 : core::DType::f32};
+  }
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override {
+    if (!frozen_.contains(name)) return RandomTensors::read(name, part, dtype, target);
+    std::vector<std::uint16_t> stored(static_cast<std::size_t>(part.count()));
+    RandomTensors::read(name, part, core::DType::bf16, stored.data());
+    core::convert(stored.data(), core::DType::bf16, target, dtype, stored.size());
+  }
+
+ private:
+  std::set<std::string> frozen_;
 };
 
 }  // namespace caravan::tests
