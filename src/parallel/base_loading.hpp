@@ -16,8 +16,8 @@ struct BaseTensor {
   void* slice;                        // room for layout::slice_of(spec, grid), row-major in the loaded element type
 };
 
-/// Bytes of the send buffer, and of the receive buffer, of a rank that loads.
-constexpr std::int64_t base_buffer_bytes = std::int64_t{256} << 20;
+/// Bytes of the send buffer, and of the receive buffer, of a rank that loads: long enough that latencies do not count.
+constexpr std::int64_t base_buffer_bytes = std::int64_t{64} << 20;
 
 /// Fills this rank's slices of all tensors with elements of `dtype`; the job reads every element from the source once.
 /// The rows (indices along dimension 0) of all tensors in order are shared out over the ranks of the world in
