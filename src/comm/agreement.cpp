@@ -44,7 +44,7 @@ void on_all_ranks(Communicator& world, const std::function<void()>& work) {
 namespace {
 
 constexpr std::size_t most_runs = 8;    // of successive ranks, before a list of ranks is cut off
-constexpr std::size_t most_values = 4;  // of one fact
+constexpr std::size_t most_values = 3;  // of one fact
 constexpr std::size_t most_differences = 8;
 
 using Value = std::optional<std::string>;     // nothing: this rank does not have the fact

@@ -150,8 +150,9 @@ void agree(comm::Communicator& world, const Job& job, const comm::Failure& unrea
   comm::on_all_ranks(world, [&] {
     if (unread.code != core::ExitCode::done) throw core::Error(unread.code, unread.message);
   });
-  comm::require_same(world, program_facts(), "start the same program on all ranks");
-  comm::require_same(world, job.facts, "start all ranks with the same configuration");
+  std::vector<comm::Fact> facts = program_facts();
+  facts.insert(facts.end(), job.facts.begin(), job.facts.end());
+  comm::require_same(world, facts, "start all ranks with the same program and configuration");
   const std::string threads = std::to_string(at::get_num_threads());
   for (const std::string& difference : comm::differences(world, {{"threads (OMP_NUM_THREADS)", threads}})) {
     core::log_warning(difference +

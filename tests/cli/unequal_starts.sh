@@ -41,7 +41,7 @@ say "other settings are named"
 # Programs that say the same of themselves.
 cp -- "$binary" "$work/caravan" && printf x >>"$work/caravan"
 refused -n 1 "$binary" train "$config" : -n 1 "$work/caravan" train "$config" -- \
-  'checksum of the program = ' ' on rank 0, but ' ' on rank 1; start the same program on all ranks'
+  'checksum of the program = ' ' on rank 0, but ' ' on rank 1; start all ranks with the same program and configuration'
 rm -- "$work/caravan"
 say "another program is named"
 
