@@ -62,8 +62,8 @@ struct Options {
           "activations for 5 to 10 % more time, full a ninth for 30 to 50 %");
     visit(
         "exchange_mib", exchange_mib, core::whole(1, 1 << 20, "MiB"),
-        "token rows that a rank's experts receive at a time; a layer that sends one rank more than that takes several "
-        "rounds and then keeps none of them for backward, which has them sent again");
+        "token rows that a rank's experts receive at a time (backward works on four times as much); where it would be "
+        "more, they come in rounds, are not kept for backward, and are sent again then");
     visit("capacity", capacity, core::real(0, 1024),
           "in training an expert takes so many times its even share of the assignments of each sequence, the first "
           "ones, and the rest are dropped; 0: it takes all");
