@@ -3,6 +3,9 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+#include <vector>
+
 #include "family/model_spec.hpp"
 #include "model/pass.hpp"
 #include "parallel/activation.hpp"

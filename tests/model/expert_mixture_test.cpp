@@ -3,6 +3,7 @@
 // data-parallel rank has tokens of its own; the naive side sees all of them at once.
 #include "model/expert_mixture.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
