@@ -235,6 +235,10 @@ TEST_CASE("buffers stay within their bound, and rounds are filled over the borde
     for (const auto& [target, elements] : source.targets) CHECK(elements <= block);
     // Half of every block is filled at least, since a row is no longer than that.
     const std::int64_t longest_run = elements_of(specs) / world.size() + 8;
+    WatchedWorld at_once(*grid.groups.world);
+    const CountingSource again(specs);
+    const Base in_one_round(at_once, grid, again, specs, parallel::base_buffer_bytes);
+    CHECK(at_once.exchanges == (world.size() > 1 ? 1 : 0));
     if (world.size() > 1) {
       CHECK(world.exchanges >= elements_of(specs) / (world.size() * block));
       CHECK(world.exchanges <= longest_run / (block / 2) + 1);
