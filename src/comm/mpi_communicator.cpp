@@ -3,6 +3,7 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <climits>
@@ -61,7 +62,8 @@ struct ByteCounts {
 /// order. Owns the MPI communicator it is given.
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds);
+  /// crowded: more ranks than cores are on this node.
+  MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded);
   ~MpiCommunicator() override;
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
@@ -100,14 +102,15 @@ class MpiCommunicator final : public Communicator {
 
   std::string name_;
   double deadline_seconds_;
+  bool crowded_;
   MPI_Comm comm_;
   int rank_ = 0;
   int size_ = 1;
   std::int64_t sequence_ = 0;
 };
 
-MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds)
-    : name_(std::move(name)), deadline_seconds_(deadline_seconds), comm_(comm) {
+MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded)
+    : name_(std::move(name)), deadline_seconds_(deadline_seconds), crowded_(crowded), comm_(comm) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
@@ -150,8 +153,9 @@ void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
       call.account->waited += waited();
       return;
     }
-    // Peers may share this core: give way at once, and after about a millisecond really sleep.
-    if (tries < 2000) {
+    // MPI moves large messages inside MPI_Test, so that a sleeping rank moves nothing. But peers may share this core:
+    // give way at once, and really sleep after about a millisecond where they do.
+    if (tries < (crowded_ ? 2000 : 2'000'000)) {
       sched_yield();
     } else {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -268,13 +272,24 @@ void MpiCommunicator::barrier(const char* operation) {
   finish(request, call);
 }
 
+/// Collective over the world.
+bool more_ranks_than_cores() {
+  MPI_Comm node = MPI_COMM_NULL;
+  int ranks = 1;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_size(node, &ranks);
+  MPI_Comm_free(&node);
+  return ranks > sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 }  // namespace
 
 std::unique_ptr<Communicator> make_mpi_group(std::string name, int color, int size, int place,
                                              double deadline_seconds) {
+  static const bool crowded = more_ranks_than_cores();  // all ranks make their first group together
   MPI_Comm group = MPI_COMM_NULL;
   MPI_Comm_split(MPI_COMM_WORLD, color, place, &group);
-  if (size > 1) return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds);
+  if (size > 1) return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds, crowded);
   MPI_Comm_free(&group);
   return make_serial_communicator(std::move(name));
 }
