@@ -48,8 +48,10 @@ int evaluate(const Session& session) {
 
   core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe(),
             ", in ", config.train.precision);
-  const evaluate::HeldOutLoss loss = evaluate::held_out_loss(model.context, *model.decoder, *held_out,
-                                                             config.evaluate.samples, config.train.micro_batch);
+  const evaluate::HeldOutLoss loss =
+      evaluate::held_out_loss(model.context, *model.decoder, *held_out,
+
+                              {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20});
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
             " response tokens of ", held_out->path(), ")");
 

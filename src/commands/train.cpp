@@ -151,8 +151,9 @@ int train(const Session& session) {
       .evaluate_every = config.evaluate.every,
       .held_out_loss =
           [&] {
-            return evaluate::held_out_loss(model.context, *model.decoder, *data.held_out, config.evaluate.samples,
-                                           config.train.micro_batch)
+            return evaluate::held_out_loss(
+                       model.context, *model.decoder, *data.held_out,
+                       {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20})
                 .loss;
           },
       .at_step_boundary =

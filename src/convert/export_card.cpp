@@ -29,7 +29,7 @@ std::string training_text(const ExportCard& card) {
   std::string text = concat("It was trained for ", card.step, " steps with these settings:\n\n");
   text += setting_line(card.settings, "data", "source", true);
   for (const char* key : {"template", "packing"}) text += setting_line(card.settings, "data", key);
-  for (const char* key : {"sequence", "batch", "lr", "warmup_steps", "warmup_ratio", "clip", "balance_loss",
+  for (const char* key : {"sequence", "batch", "lr", "warmup_steps", "warmup_ratio", "clip", "balance_loss", "capacity",
                           "expert_dropout", "precision", "seed"}) {
     text += setting_line(card.settings, "train", key);
   }

@@ -10,15 +10,15 @@
 namespace caravan::evaluate {
 
 HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder& decoder, const data::PackedFile& file,
-                          std::int64_t samples, std::int64_t micro_batch) {
+                          const HeldOutWork& work) {
   const at::NoGradGuard no_grad;
   data::Batches batches(file, {.seed = 0,
                                .shuffle = false,
-                               .batch = micro_batch * context.grid.dp(),
-                               .micro_batch = micro_batch,
+                               .batch = work.micro_batch * context.grid.dp(),
+                               .micro_batch = work.micro_batch,
                                .dp_size = context.grid.dp()});
   HeldOutLoss result;
-  result.sequences = std::min(samples, file.sequences());
+  result.sequences = std::min(work.samples, file.sequences());
   for (std::int64_t s = 0; s < result.sequences; ++s) result.targets += file.targets(s);
   double sum = 0;
   data::Position position;
@@ -31,7 +31,8 @@ HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder
     }
     const data::TokenBatch batch = batches.micro_batch(global, 0, context.grid.dp_rank());
     const parallel::TokenAxis axis(parallel::token_rows(batch), context);
-    const model::Pass pass{axis};
+    model::Pass pass{axis};
+    pass.exchange_bytes = work.exchange_bytes;
     sum += decoder.loss(decoder.forward(pass), axis.extend(batch.targets, -100), 1.0).sum;
   }
   sum = context.groups.dp->all_reduce("sum held-out loss", sum, comm::Reduce::sum);

@@ -15,9 +15,16 @@ struct HeldOutLoss {
   std::int64_t sequences = 0;
 };
 
-/// Scores the first `samples` sequences of the file, `micro_batch` at a time on each data-parallel rank; the result is
-/// the same on every rank. Collective: all ranks run the same number of forward passes, some with nothing in them.
+/// How much of the file is scored, and how much of it at once.
+struct HeldOutWork {
+  std::int64_t samples = 0;                             // the file's first sequences, or all that it has
+  std::int64_t micro_batch = 1;                         // sequences at a time on each data-parallel rank
+  std::int64_t exchange_bytes = std::int64_t{1} << 30;  // see model::Pass
+};
+
+/// Scores sequences of the file; the result is the same on every rank. Collective: all ranks run the same number of
+/// forward passes, some with nothing in them.
 HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder& decoder, const data::PackedFile& file,
-                          std::int64_t samples, std::int64_t micro_batch);
+                          const HeldOutWork& work);
 
 }  // namespace caravan::evaluate
