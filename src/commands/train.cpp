@@ -160,6 +160,7 @@ int train(const Session& session) {
           [&] {
             if (run.lock) run.lock->refresh();
           },
+      .numerics = {config.train.max_skipped, config.train.spike},
       .profile = config.train.profile};
   const train::Ended ended = train::run_loop(parts, progress);
   if (ended == train::Ended::stopped) return static_cast<int>(core::ExitCode::requeue);

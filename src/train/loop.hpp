@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "train/metrics.hpp"
+#include "train/numerics_guard.hpp"
 #include "train/progress.hpp"
 
 namespace caravan::train {
@@ -22,6 +23,7 @@ struct LoopParts {
   std::int64_t evaluate_every = 0;  // steps; 0: never
   std::function<double()> held_out_loss;
   std::function<void()> at_step_boundary;
+  NumericsLimits numerics{};
   bool profile = false;  // measure phases and collectives of every step
 };
 

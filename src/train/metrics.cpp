@@ -34,7 +34,7 @@ Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_a
 }
 
 void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
-                     const std::optional<StepProfile>& profile) {
+                     const StepExtras& extras) {
   nlohmann::json line{{"step", report.step},
                       {"loss", report.loss},
                       {"ce_loss", report.ce_loss},
@@ -50,7 +50,9 @@ void Metrics::record(const StepReport& report, double seconds, std::optional<dou
                       {"restart", restart_}};
   if (report.dropped) line["dropped_assignments"] = *report.dropped;
   if (held_out_loss) line["held_out_loss"] = *held_out_loss;
-  if (profile) line["profile"] = profile->to_json();
+  if (report.skipped) line["skipped"] = true;
+  if (extras.irregular) line["irregular"] = *extras.irregular;
+  if (extras.profile) line["profile"] = extras.profile->to_json();
   file_->append(line);
 
   interval_seconds_ += seconds;
@@ -73,7 +75,7 @@ void Metrics::record(const StepReport& report, double seconds, std::optional<dou
   }
   if (held_out_loss) out += core::concat("  held-out loss ", *held_out_loss);
   core::log_line(out);
-  if (profile) core::log_line(profile->to_text());
+  if (extras.profile) core::log_line(extras.profile->to_text());
   interval_seconds_ = 0;
   interval_tokens_ = interval_steps_ = 0;
 }

@@ -10,6 +10,12 @@
 
 namespace caravan::train {
 
+/// What is told of only some steps.
+struct StepExtras {
+  std::optional<StepProfile> profile{};
+  std::optional<nlohmann::json> irregular{};  // of NumericsGuard
+};
+
 /// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.
 class Metrics {
  public:
@@ -24,7 +30,7 @@ class Metrics {
 
   /// seconds: of this step.
   void record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
-              const std::optional<StepProfile>& profile = {});
+              const StepExtras& extras = {});
 
  private:
   std::int64_t restart_ = 0;

@@ -30,6 +30,8 @@ struct Options {
   std::int64_t seed = 42;
   std::int64_t log_every = 10;
   bool shuffle = true;
+  std::int64_t max_skipped = 5;
+  double spike = 2;
   std::int64_t bucket_mib = 32;
   bool profile = false;
 
@@ -70,6 +72,11 @@ struct Options {
     visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the order of the data and of dropout");
     visit("log_every", log_every, core::whole(1, 1'000'000, "steps"), "one line of progress in so many steps");
     visit("shuffle", shuffle, core::flag(), "a new order of the sequences in every epoch");
+    visit("max_skipped", max_skipped, core::whole(0, 1'000'000, "steps"),
+          "a step whose loss or gradient is not finite updates nothing and is counted; more of them in a row end the "
+          "run (exit 16)");
+    visit("spike", spike, core::real(0, 1e6),
+          "a loss so many times that of the last 20 steps is reported with the numbers of its sequences; 0: off");
     visit("bucket_mib", bucket_mib, core::whole(1, 1024, "MiB"),
           "gradients that are summed over the replicas in one go, while backward computes those of earlier layers");
     visit("profile", profile, core::flag(),

@@ -14,6 +14,7 @@ struct Progress {
   data::Position position;
   std::int64_t tokens = 0;           // used so far
   std::int64_t response_tokens = 0;  // of them
+  std::int64_t skipped = 0;          // steps that updated nothing
 
   nlohmann::json to_json() const;
   /// Throws (exit 2) naming `where` when a field is missing.

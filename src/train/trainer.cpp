@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "comm/agreement.hpp"
 #include "parallel/collectives.hpp"
 
 namespace caravan::train {
@@ -68,8 +67,8 @@ void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
   if (options_.capacity > 0) report.dropped = sums.dropped;
 }
 
-StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches,
-                         const BatchTotals& totals) {
+StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals,
+                         std::int64_t skipped) {
   parameters_.zero_gradients();
   Sums sums;
   for (std::size_t m = 0; m < micro_batches.size(); ++m) {
@@ -98,18 +97,16 @@ StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> mi
   report.tokens = totals.tokens;
   report.targets = totals.targets;
   describe_experts(sums, report);
-  if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
-    // Both are sums over all ranks, so all come here together.
-    throw comm::AgreedError(
-        core::ExitCode::numerics,
-        core::concat("step ", step, ": loss ", report.loss, " and gradient norm ", report.grad_norm,
-                     " are not finite; the checkpoints before it are good. Lower train.lr or train.clip, or look into "
-                     "the data of this step"));
+  // Both are sums over all ranks, so all decide alike.
+  report.skipped = !std::isfinite(report.loss) || !std::isfinite(report.grad_norm);
+  if (report.skipped) {
+    report.phases = clock_.take();
+    return report;
   }
   // torch's clip_grad_norm_: factor clip / (norm + 1e-6), at most 1.
   const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (report.grad_norm + 1e-6)) : 1.0;
   clock_.begin(Phase::update);
-  optimizer_.update(step, report.lr, scale);
+  optimizer_.update(step - skipped, report.lr, scale);
   report.phases = clock_.take();
   return report;
 }

@@ -26,6 +26,7 @@ struct StepReport {
   double idlest_expert = 0;             // smallest share likewise
   std::int64_t assignments = 0;         // tokens times k, over all layers
   std::optional<std::int64_t> dropped;  // of them, by train.capacity; none where it is 0
+  bool skipped = false;                 // loss or gradient was not finite: nothing was updated
   PhaseSeconds phases{};                // of this rank
 };
 
@@ -42,9 +43,10 @@ class Trainer {
           const Options& options, double lora_dropout, const Schedule& schedule);
 
   /// Step number `step`, from 1, on this data-parallel rank's micro-batches; every rank has the same number of them,
-  /// some perhaps empty. Collective. Throws (exit 16) when loss or gradient is not finite; parameters are then
-  /// unchanged.
-  StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals);
+  /// some perhaps empty. skipped: earlier steps that updated nothing, which AdamW does not count. When the loss or the
+  /// gradient is not finite, on all ranks alike, parameters and optimizer stay as they are. Collective.
+  StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals,
+                  std::int64_t skipped = 0);
 
   ShardedAdamW& optimizer() { return optimizer_; }
   /// What is done for a step before step() is called counts into it.

@@ -63,10 +63,11 @@ TEST_CASE("steps and warm-up come from the options") {
 }
 
 TEST_CASE("progress survives JSON, and a damaged one is refused with its place") {
-  const Progress progress{7, {2, 13}, 123456789012345, 54321};
+  const Progress progress{7, {2, 13}, 123456789012345, 54321, 3};
   const nlohmann::json json = nlohmann::json::parse(progress.to_json().dump());
   const Progress again = Progress::from_json(json, "checkpoint");
   CHECK(again.step == 7);
+  CHECK(again.skipped == 3);
   CHECK(again.position == progress.position);
   CHECK(again.tokens == progress.tokens);
   CHECK(again.response_tokens == progress.response_tokens);
