@@ -6,6 +6,7 @@
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
+#include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
@@ -123,6 +124,9 @@ train::Progress resume(const Session& session, Start& start, Model& model, train
       if (progress.step > 0) {
         core::log("resumed ", start.folder.string(), ", written by ", start.reader->layout().world, " ranks (TP ",
                   start.reader->layout().tp, ", EP ", start.reader->layout().ep, ")");
+        if (start.reader->program() != core::build_facts_text()) {
+          core::log("the checkpoint was written by ", start.reader->program(), "; this is ", core::build_facts_text());
+        }
         log_changes(start.reader->state().value("config", nlohmann::json::object()),
                     nlohmann::json::parse(config::json(session.config)));
       }
