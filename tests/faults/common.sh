@@ -201,6 +201,30 @@ expect_same_curve() {
   cmp -s -- "$work/curve" "$work/reference" || fail "$1 differs from $2: $(diff "$work/curve" "$work/reference" | head -n 4)"
 }
 
+# expect_close_curve RUN REFERENCE TOLERANCE: every number of the steps agrees to this relative difference, and counts are
+# equal.
+expect_close_curve() {
+  local most
+  most=$(paste -d '\n' <(curve "$1") <(curve "$2") | awk -v steps="$steps" '
+    function number(line, key) {
+      if (!match(line, "\"" key "\":[^,}]*")) { print "no " key; failed = 1; exit 1 }
+      return substr(line, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+    }
+    BEGIN { split("loss ce_loss balance_loss grad_norm lr", close_to); split("step tokens response_tokens", equal) }
+    NR % 2 { ours = $0; next }
+    {
+      for (k in equal) if (number(ours, equal[k]) != number($0, equal[k])) { print equal[k] " differs"; failed = 1; exit 1 }
+      for (k in close_to) {
+        a = number(ours, close_to[k]) + 0; b = number($0, close_to[k]) + 0
+        difference = (a > b ? a - b : b - a) / (b > 0 ? b : 1)
+        if (difference > most) most = difference
+      }
+    }
+    END { if (!failed) { if (NR != 2 * steps) print NR / 2 " steps"; else printf "%.3g\n", most } }') || true
+  awk -v most="$most" -v limit="$3" 'BEGIN { exit !(most ~ /^[0-9.e+-]+$/ && most + 0 < limit + 0) }' || fail "$1 differs from $2: $most"
+  say "$1: largest relative difference $most"
+}
+
 # expect_log RUN TEXT: TEXT is in log.txt; expect_output TEXT: in what the last start printed.
 expect_log() { grep -qF -- "$2" "$work/$1/log.txt" || fail "log.txt of $1 does not say \"$2\""; }
 expect_output() { grep -qF -- "$1" "$work/output" || fail "the output does not say \"$1\""; }
