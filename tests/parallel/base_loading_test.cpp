@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "comm/agreement.hpp"
+#include "parallel/parameters.hpp"
 #include "tests/checkpoint/saved.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
@@ -154,6 +155,14 @@ struct Base {
   std::vector<at::Tensor> slices;
 };
 
+/// Every row of a tensor has been read once in the whole world. Collective.
+void check_reads(comm::Communicator& world, const CountingSource& source, const std::string& name) {
+  std::vector<std::int64_t>& reads = source.reads.at(name);
+  world.all_reduce("count reads", reads.data(), static_cast<std::int64_t>(reads.size()), DType::i64, comm::Reduce::sum)
+      .wait();
+  CHECK(reads == std::vector<std::int64_t>(reads.size(), 1));
+}
+
 void check_loading(const Specs& all, int tp, int ep, at::ScalarType compute, std::int64_t buffer_bytes) {
   CAPTURE(tp, ep, at::toString(compute), buffer_bytes);
   const OnGrid grid(tp, ep, compute);
@@ -165,11 +174,7 @@ void check_loading(const Specs& all, int tp, int ep, at::ScalarType compute, std
     CAPTURE(all[i].name);
     const at::Tensor& whole = source.values.at(all[i].name);
     CHECK(base.slices[i].equal(part_of(whole, layout::slice_of(all[i], grid.context.grid)).to(compute)));
-    std::vector<std::int64_t>& reads = source.reads.at(all[i].name);
-    world
-        .all_reduce("count reads", reads.data(), static_cast<std::int64_t>(reads.size()), DType::i64, comm::Reduce::sum)
-        .wait();
-    CHECK(reads == std::vector<std::int64_t>(reads.size(), 1));
+    check_reads(world, source, all[i].name);
     longest = std::max(longest, whole.numel() / whole.size(0));
   }
   CHECK(source.read_elements <= elements_of(all) / world.size() + longest);
@@ -209,6 +214,23 @@ TEST_CASE("every row of the base is read once and reaches its ranks, at every la
       for (const std::int64_t buffer : {std::int64_t{1}, std::int64_t{100}, parallel::base_buffer_bytes}) {
         check_loading(specs, tp, ep, compute, buffer);
       }
+    }
+  }
+}
+
+TEST_CASE("a model reads its frozen tensors so, each row once in the job") {
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    CAPTURE(tp, ep);
+    const OnGrid grid(tp, ep);
+    const CountingSource source(specs);
+    parallel::Parameters parameters(specs, grid.context);
+    parameters.load_frozen(source);
+    parallel::Workspace workspace;
+    for (const layout::ParameterSpec& spec : specs) {
+      CAPTURE(spec.name);
+      const at::Tensor wanted = part_of(source.values.at(spec.name), layout::slice_of(spec, grid.context.grid));
+      CHECK(parameters.frozen(spec.name).materialise(workspace).equal(wanted.to(at::kFloat)));
+      check_reads(*grid.groups.world, source, spec.name);
     }
   }
 }
