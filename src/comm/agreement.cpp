@@ -111,6 +111,7 @@ std::string describe(const std::string& name, int ranks, const ValueOf& value_of
     group->second.push_back(rank);
   }
   std::vector<std::string> parts;
+  parts.reserve(groups.size() + 1);
   for (const auto& [value, with_it] : groups)
     parts.push_back(value.value_or("(none)") + " on " + describe_ranks(with_it));
   if (!others.empty()) parts.push_back("other values on " + describe_ranks(others));

@@ -29,7 +29,7 @@ std::vector<comm::Fact> facts_of(const config::Config& config) {
   std::vector<comm::Fact> facts;
   const auto sections = nlohmann::ordered_json::parse(config::json(config));
   for (const auto& [section, settings] : sections.items()) {
-    for (const auto& [key, value] : settings.items()) facts.push_back({section + "." + key, value.dump()});
+    for (const auto& [key, value] : settings.items()) facts.push_back({core::concat(section, ".", key), value.dump()});
   }
   return facts;
 }
