@@ -3,6 +3,7 @@
 #include "train/loop.hpp"
 
 #include <csignal>
+#include <map>
 #include <sstream>
 
 #include "core/stop_request.hpp"
@@ -100,6 +101,23 @@ struct Run {
   std::map<std::int64_t, Saved> saved;
 };
 
+using Calls = std::map<std::string, std::int64_t>;  // by "GROUP: OPERATION"
+
+/// Collectives since the counts of `before`; those of whole_state are the test's own.
+Calls calls_since(const Calls& before, const comm::Groups& groups) {
+  Calls calls;
+  for (const auto* group : {&groups.world, &groups.tp, &groups.dp, &groups.ep, &groups.edp}) {
+    for (const auto& [operation, traffic] : (*group)->traffic()) {
+      if (operation == "join pieces" || operation == "count owners") continue;
+      const std::string name = (*group)->name() + ": " + operation;
+      const auto earlier = before.find(name);
+      const std::int64_t made = traffic.calls - (earlier == before.end() ? 0 : earlier->second);
+      if (made > 0) calls[name] = made;
+    }
+  }
+  return calls;
+}
+
 bool same(const MemorySource& a, const MemorySource& b) {
   for (const auto& [name, tensor] : a.tensors) {
     if (!tensor.equal(b.tensors.at(name))) return false;
@@ -108,6 +126,38 @@ bool same(const MemorySource& a, const MemorySource& b) {
 }
 
 }  // namespace
+
+// tests/layouts/traffic_test.cpp has the trainer's step alone.
+TEST_CASE("to the trainer's collectives the loop adds one number a step, to agree on stopping") {
+  const test::ScratchFolder folder;
+  const data::PackedFile file(write_packed(folder));
+  for (const auto& [tp, ep] : few_layouts(comm::make_world(60)->size())) {
+    CAPTURE(tp, ep);
+    const OnGrid grid(tp, ep), loop_grid(tp, ep);
+    Run once(grid, file), loop(loop_grid, file);
+    const Calls loading = calls_since({}, grid.groups);  // the same for both
+    const data::GlobalBatch global = once.batches.next(once.progress.position);
+    std::vector<data::TokenBatch> micro_batches;
+    for (std::int64_t m = 0; m < once.batches.accumulation(); ++m) {
+      micro_batches.push_back(once.batches.micro_batch(global, m, grid.context.grid.dp_rank()));
+    }
+    once.trainer.step(1, micro_batches, {global.tokens, global.targets});
+    Calls wanted = calls_since(loading, grid.groups);
+    for (auto& [operation, calls] : wanted) calls *= last_step;
+
+    loop.go(0, 0);
+    Calls calls = calls_since(loading, loop_grid.groups);
+    for (auto* of : {&wanted, &calls}) {  // the logits of a batch without a target are never made
+      for (const char* operation : {"tp: maximum of logits", "tp: sums of logits"}) of->erase(operation);
+    }
+    const std::int64_t others = loop_grid.context.grid.world() - 1;
+    if (others > 0) {
+      wanted["world: agree on stopping"] = last_step;
+      CHECK(loop_grid.groups.world->traffic().at("agree on stopping").bytes == last_step * 8 * others);
+    }
+    CHECK(calls == wanted);
+  }
+}
 
 // One test case, because a signal that came stays for the rest of the process.
 TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops together after a signal") {
