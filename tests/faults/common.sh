@@ -173,7 +173,7 @@ last_checkpoint() {
   local manifest newest=0
   for manifest in "$work/$1"/checkpoints/step-*/manifest.json; do
     manifest=${manifest%/manifest.json}
-    newest=$((10#${manifest##*step-}))
+    [[ ! $manifest =~ /step-([0-9]+)$ ]] || newest=$((10#${BASH_REMATCH[1]}))  # not one that was set aside
   done
   echo "$newest"
 }
