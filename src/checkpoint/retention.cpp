@@ -51,6 +51,17 @@ void remove_checkpoint(const fs::path& folder) {
   fs::remove_all(folder);
 }
 
+// Of a checkpoint that is damaged, none: whoever resumes passes it over, too.
+std::optional<double> held_out_loss_of(const fs::path& folder) {
+  try {
+    const nlohmann::json loss = Manifest::read(folder).state.value(held_out_loss_field, nlohmann::json());
+    if (loss.is_number()) return loss.get<double>();
+  } catch (const core::Error& error) {
+    core::log_warning(error.what());
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 fs::path step_folder(const fs::path& checkpoints, std::int64_t step) {
@@ -85,16 +96,29 @@ std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<std
   return std::nullopt;
 }
 
-void keep_newest(const fs::path& checkpoints, std::int64_t keep) {
-  std::vector<std::int64_t> kept = committed_steps(checkpoints);
-  if (kept.empty()) return;
-  const std::int64_t newest = kept.back();
-  const auto count = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1));
-  if (kept.size() > count) kept.erase(kept.begin(), kept.end() - static_cast<std::ptrdiff_t>(count));
-  for (const std::int64_t step : steps_in(checkpoints, false)) {
-    if (step == 0 || step >= newest || std::binary_search(kept.begin(), kept.end(), step)) continue;
+std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {
+  std::optional<std::int64_t> best;
+  for (const std::int64_t step : steps) {
+    if (step == 0) continue;  // not trained
+    if (!losses_.contains(step)) losses_[step] = held_out_loss_of(step_folder(checkpoints_, step));
+    const std::optional<double>& loss = losses_[step];
+    if (loss && (!best || *loss <= *losses_[*best])) best = step;
+  }
+  return best;
+}
+
+void Retention::apply() {
+  const std::vector<std::int64_t> committed = committed_steps(checkpoints_);
+  if (committed.empty()) return;
+  const auto count = std::min(committed.size(), static_cast<std::size_t>(std::max<std::int64_t>(keep_.newest, 1)));
+  const std::int64_t first_of_newest = committed[committed.size() - count];
+  const std::optional<std::int64_t> best = keep_.best ? best_of(committed) : std::nullopt;
+  for (const std::int64_t step : steps_in(checkpoints_, false)) {
+    const bool whole = std::binary_search(committed.begin(), committed.end(), step);
+    const bool wanted = step >= first_of_newest || step == best || (keep_.every > 0 && step % keep_.every == 0);
+    if (step == 0 || step >= committed.back() || (whole && wanted)) continue;
     try {
-      remove_checkpoint(step_folder(checkpoints, step));
+      remove_checkpoint(step_folder(checkpoints_, step));
     } catch (const std::exception& error) {  // the save was good: the job goes on
       core::log_warning(core::concat("an old checkpoint stays: ", error.what()));
     }

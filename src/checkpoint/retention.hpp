@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,8 +27,31 @@ std::optional<std::filesystem::path> newest_good(const std::filesystem::path& ch
                                                  std::vector<std::string>* passed_over = nullptr,
                                                  std::int64_t below = std::numeric_limits<std::int64_t>::max());
 
-/// Deletes committed checkpoints but the newest `keep` (at least one) and step 0, and what unfinished saves of steps
-/// before the newest committed one left behind.
-void keep_newest(const std::filesystem::path& checkpoints, std::int64_t keep);
+/// Which checkpoints stay, besides step 0.
+struct Keep {
+  std::int64_t newest = 2;  // so many, at least one
+  std::int64_t every = 0;   // those of steps divisible by it; 0: none for that
+  bool best = false;        // the one with the lowest held-out loss, of those whose step was evaluated
+};
+
+/// What a checkpoint's state says of its held-out loss, if its step was evaluated.
+inline constexpr const char* held_out_loss_field = "held_out_loss";
+
+/// Deletes checkpoints of a run. One object for a whole run, since it remembers losses that it has read.
+class Retention {
+ public:
+  Retention(std::filesystem::path checkpoints, const Keep& keep) : checkpoints_(std::move(checkpoints)), keep_(keep) {}
+
+  /// Deletes committed checkpoints but those to keep, and what unfinished saves of steps before the newest committed
+  /// one left behind. What cannot be deleted stays, with a warning.
+  void apply();
+
+ private:
+  std::optional<std::int64_t> best_of(const std::vector<std::int64_t>& steps);
+
+  std::filesystem::path checkpoints_;
+  Keep keep_;
+  std::map<std::int64_t, std::optional<double>> losses_;
+};
 
 }  // namespace caravan::checkpoint

@@ -44,20 +44,23 @@ int evaluate(const Session& session) {
   });
   require_same_files(session, {{"checksum of " + held_out->path(), held_out->fingerprint()}});
   Model model(session, start);
-  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });
+  load_trainable(session, model, *start.reader);
 
   core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe(),
             ", in ", config.train.precision);
-  const evaluate::HeldOutLoss loss =
-      evaluate::held_out_loss(model.context, *model.decoder, *held_out,
-
-                              {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20});
+  const auto go_on = [&] {
+    end_if_asked(session);
+    return false;
+  };
+  const evaluate::HeldOutLoss loss = *evaluate::held_out_loss(
+      model.context, *model.decoder, *held_out,
+      {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, go_on});
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
             " response tokens of ", held_out->path(), ")");
 
   const Example example = first_example(*held_out);
   const std::vector<std::int32_t> answer = evaluate::generate_greedily(
-      model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, tokenizer->eos_id());
+      model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, tokenizer->eos_id(), go_on);
   show("a held-out prompt:", tokenizer->decode(example.prompt, true));
   show("its answer in the data:", tokenizer->decode(example.answer, true));
   const std::string text = tokenizer->decode(answer, true);

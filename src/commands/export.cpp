@@ -84,7 +84,7 @@ CheckTexts choose_texts(const Session& session, const Start& start) {
 /// Logits of the texts that this rank computes: [text] → [tokens, V]; the others' stay undefined.
 std::vector<at::Tensor> trained_logits(const Session& session, const Start& start, const TokenTexts& texts) {
   Model model(session, start);
-  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(*start.reader); });
+  load_trainable(session, model, *start.reader);
   std::vector<std::vector<at::Tensor>> parts(texts.size());
   evaluate::run_texts(model.context, *model.decoder, texts,
                       [&](std::size_t text, std::int64_t, const at::Tensor& logits) { parts[text].push_back(logits); });
@@ -141,7 +141,7 @@ evaluate::LogitDifference compare(const Session& session, const family::ModelSpe
                                   const layout::TensorSource& source, const TokenTexts& texts,
                                   const std::vector<at::Tensor>& trained) {
   Model model(session, spec, source);
-  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(source); });
+  load_trainable(session, model, source);
   return evaluate::compare_logits(
       model.context, *model.decoder, texts,
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return trained[text].narrow(0, first, rows); });
@@ -247,6 +247,7 @@ int export_checkpoint(const Session& session) {
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) write_verdict(target.staging(), card);
   });
+  end_if_asked(session);
   target.commit();
   core::log(card.check);
   if (!card.verified) {

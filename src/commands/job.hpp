@@ -16,7 +16,7 @@ struct Job {
   std::function<int()> alone;                   // runs in one process, without MPI; returns the exit code
   std::function<int(comm::Communicator&)> run;  // runs on all ranks
   std::vector<comm::Fact> facts;                // the same on all ranks, or they are stopped
-  bool stops_in_order = false;                  // signals ask for a checkpoint, from the first moment on
+  const char* when_stopped = nullptr;           // USR1 and TERM end it in order; what a message says then (a literal)
   double deadline_seconds = 600;                // see [watchdog]
 };
 

@@ -67,7 +67,10 @@ Job read_config(const char* name, std::vector<std::string> arguments) {
   }
   config::validate(config, name);
   job.facts = facts_of(config);
-  job.stops_in_order = std::string_view(name) == "train";
+  // Why train says more: see train::run_loop.
+  job.when_stopped = std::string_view(name) == "train"
+                         ? "this start had not completed a step; the time limit is too short for start + one step"
+                         : "nothing was finished, and nothing unfinished counts; start it again";
   job.deadline_seconds = config.watchdog.seconds;
   job.run = [config](comm::Communicator& world) { return command({config, world}); };
   return job;
@@ -100,8 +103,11 @@ std::string usage() {
   }
   return text +
          "\n  caravan COMMAND CONFIG --dump-config prints the complete configuration, with comments, and stops.\n"
-         "Exit codes: 0 done, 1 a difference was found, 2 bad input, 16 numerics, 70 internal error, 74 storage full,\n"
-         "75 stopped with a good checkpoint (start again), 76 another rank was lost or hangs (start again).\n";
+         "Exit codes: 0 done, 1 a difference was found, 2 bad input, 16 numerics, 70 internal error, or stopped "
+         "before\n"
+         "anything was finished, 74 storage full, 75 stopped with a good checkpoint (start again), 76 another rank "
+         "was\n"
+         "lost or hangs (start again).\n";
 }
 
 const Command& find_command(const std::string& name) {
@@ -192,7 +198,7 @@ int main(int argc, char** argv) {
     if (refused && !commands::launcher_rank()) throw core::Error(unread.code, unread.message);
     if (job.run || refused) {
       std::optional<core::StopRequest> stop_request;
-      if (job.stops_in_order) stop_request.emplace();
+      if (job.when_stopped) stop_request.emplace(job.when_stopped);
       const comm::MpiRuntime mpi(&argc, &argv);
       result = commands::run(job, unread, mpi);
     } else if (commands::speaks_before_mpi()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/prepare.hpp"
 
+#include "comm/agreement.hpp"
 #include "commands/session.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
@@ -11,9 +12,13 @@ int prepare(const Session& session) {
   const config::Config& config = session.config;
   // The work of one process: further ranks wait in MPI_Finalize, where no deadline runs.
   if (!session.first()) return 0;
-  const data::PrepareReport report =
-      data::prepare(config.data, config.train.sequence, config.model.base, core::build_facts().version);
-  for (const std::string& line : report.lines()) core::log_line(line);
+  try {
+    const data::PrepareReport report =
+        data::prepare(config.data, config.train.sequence, config.model.base, core::build_facts().version);
+    for (const std::string& line : report.lines()) core::log_line(line);
+  } catch (const core::Error& error) {
+    throw comm::AgreedError(error.code(), error.what());  // nobody waits for this rank
+  }
   return 0;
 }
 

@@ -43,8 +43,9 @@ train::Progress load(const Start& start, Model& model, train::Trainer& trainer) 
       core::bad_input(reader.where(), " holds no ", piece.name, "; resume from another checkpoint");
     }
   }
-  model.parameters.load_trainable(reader);
-  trainer.optimizer().load(reader);
+  const StoppableSource source(reader);
+  model.parameters.load_trainable(source);
+  trainer.optimizer().load(source);
   if (reader.step() == 0) return {};
   return train::Progress::from_json(reader.state().value("progress", nlohmann::json::object()), reader.where());
 }

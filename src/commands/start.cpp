@@ -3,6 +3,7 @@
 
 #include "checkpoint/retention.hpp"
 #include "core/checksum.hpp"
+#include "core/stop_request.hpp"
 #include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
 #include "io/mapped_file.hpp"
@@ -84,6 +85,20 @@ void require_same_tokens(const data::PackedFile& file, const Start& start) {
   }
 }
 
+void end_if_asked(const Session& session) {
+  comm::on_all_ranks(session.world, [] { core::StopRequest::check(); });
+}
+
+void StoppableSource::read(const std::string& name, const layout::Rectangle& part, core::DType dtype,
+                           void* target) const {
+  core::StopRequest::check();
+  source_.read(name, part, dtype, target);
+}
+
+void load_trainable(const Session& session, Model& model, const layout::TensorSource& source) {
+  comm::on_all_ranks(session.world, [&] { model.parameters.load_trainable(StoppableSource(source)); });
+}
+
 Model::Model(const Session& session, const Start& start) : Model(session, start.spec, *start.reader) {}
 
 Model::Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source)
@@ -91,7 +106,7 @@ Model::Model(const Session& session, const family::ModelSpec& spec, const layout
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
       parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
-  parameters.load_frozen(source);
+  parameters.load_frozen(StoppableSource(source));
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }
 

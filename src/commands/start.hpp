@@ -51,9 +51,26 @@ std::filesystem::path choose_together(const Session& session, const std::functio
 layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,
                           const std::optional<family::BatchSplit>& batch = {});
 
+/// Throws AgreedError (exit 70) on all ranks when one was asked to stop. Collective.
+void end_if_asked(const Session& session);
+
+/// Another source, until this process is asked to stop: then reading throws (exit 70). Who reads tells the others.
+class StoppableSource : public layout::TensorSource {
+ public:
+  explicit StoppableSource(const layout::TensorSource& source) : source_(source) {}
+  bool contains(const std::string& name) const override { return source_.contains(name); }
+  Info info(const std::string& name) const override { return source_.info(name); }
+  void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override;
+  std::string where() const override { return source_.where(); }
+
+ private:
+  const layout::TensorSource& source_;
+};
+
 /// A model on this rank's grid with its frozen tensors, computing in train.precision.
 struct Model {
-  /// Collective. Refuses layouts as checked_grid does, before anything is allocated.
+  /// Collective. Refuses layouts as checked_grid does, before anything is allocated. When asked to stop meanwhile, all
+  /// ranks throw AgreedError (exit 70).
   Model(const Session& session, const Start& start);
   Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source);
 
@@ -63,5 +80,8 @@ struct Model {
   parallel::Parameters parameters;
   std::unique_ptr<model::Decoder> decoder;
 };
+
+/// Reads what is trained. Collective. When asked to stop meanwhile, all ranks throw AgreedError (exit 70).
+void load_trainable(const Session& session, Model& model, const layout::TensorSource& source);
 
 }  // namespace caravan::commands

@@ -2,9 +2,9 @@
 #include <optional>
 
 #include "checkpoint/retention.hpp"
-#include "checkpoint/save.hpp"
 #include "comm/agreement.hpp"
 #include "commands/resume.hpp"
+#include "commands/run_saver.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
@@ -86,29 +86,12 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   }
 }
 
-void save(const Session& session, const Model& model, train::Trainer& trainer, const train::Progress& progress,
-          const checkpoint::StoreReference& store, const std::string& data_fingerprint) {
-  checkpoint::SaveRequest request;
-  request.folder = checkpoint::step_folder(session.checkpoints(), progress.step);
-  request.step = progress.step;
-  request.state = resume_state(session, progress, data_fingerprint);
-  request.tp = model.grid.tp();
-  request.ep = model.grid.ep();
-  request.store = store;
-  request.program = core::build_facts_text();
-  std::vector<checkpoint::Piece> pieces;
-  for (const train::ShardedAdamW::Piece& piece : trainer.optimizer().owned_pieces()) {
-    pieces.push_back(checkpoint::make_piece(piece.name, piece.shape, core::DType::f32, piece.part, piece.data));
-  }
-  checkpoint::save(session.world, request, pieces);
-  if (session.first()) checkpoint::keep_newest(session.checkpoints(), session.config.checkpoint.keep);
-  core::log("saved ", request.folder.string());
-}
-
 }  // namespace
 
 int train(const Session& session) {
   const config::Config& config = session.config;
+  std::optional<double> end_of_job;
+  comm::on_all_ranks(session.world, [&] { end_of_job = train::end_of_job(); });
   Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) require_same_model(session, start);  // every rank has the same configuration and checkpoint
@@ -140,26 +123,27 @@ int train(const Session& session) {
               " were computed before and are computed again");
   }
 
+  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
   const train::LoopParts parts{
       .context = model.context,
       .trainer = trainer,
       .batches = *data.batches,
+      .saver = saver,
       .metrics = metrics ? &*metrics : nullptr,
       .save_every = config.checkpoint.every,
-      .save =
-          [&](const train::Progress& now) { save(session, model, trainer, now, store, data.packed->fingerprint()); },
       .evaluate_every = config.evaluate.every,
-      .held_out_loss =
-          [&] {
-            return evaluate::held_out_loss(
-                       model.context, *model.decoder, *data.held_out,
-                       {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20})
-                .loss;
-          },
-      .at_step_boundary =
+      .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
+        const auto held_out = evaluate::held_out_loss(
+            model.context, *model.decoder, *data.held_out,
+            {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, stop});
+        if (!held_out) return std::nullopt;
+        return held_out->loss;
+      },
+      .alive =
           [&] {
             if (run.lock) run.lock->refresh();
           },
+      .deadline = train::Deadline(end_of_job, config.checkpoint.margin, saver.expected_seconds()),
       .numerics = {config.train.max_skipped, config.train.spike},
       .profile = config.train.profile};
   const train::Ended ended = train::run_loop(parts, progress);

@@ -51,6 +51,11 @@ void check_train(const Config& config, Complaints& complaints) {
     complaints.add(core::concat("train.batch = ", config.train.batch,
                                 " is no multiple of train.micro_batch = ", config.train.micro_batch));
   }
+  if (config.checkpoint.keep_best && config.evaluate.every == 0) {
+    complaints.add(
+        "checkpoint.keep_best needs held-out losses: set evaluate.every, of which checkpoint.every should be "
+        "a multiple, or checkpoint.keep_best = false");
+  }
 }
 
 }  // namespace

@@ -2,11 +2,13 @@
 #include "convert/byte_progress.hpp"
 
 #include "core/log.hpp"
+#include "core/stop_request.hpp"
 #include "core/text.hpp"
 
 namespace caravan::convert {
 
 void ByteProgress::add(std::uint64_t bytes) {
+  core::StopRequest::check();
   done_ += bytes;
   const double now = seconds();
   if (now < next_) return;

@@ -7,7 +7,8 @@
 
 namespace caravan::convert {
 
-/// A log line every ten seconds while a rank writes tensors; rank 0's are printed.
+/// A log line every ten seconds while a rank writes tensors; rank 0's are printed. Also where that work ends when the
+/// process is asked to stop: add() throws then (exit 70).
 class ByteProgress {
  public:
   ByteProgress(std::string command, std::uint64_t total) : command_(std::move(command)), total_(total) {}

@@ -13,7 +13,7 @@ enum class ExitCode : int {
   difference = 1,     // verify or check found a difference
   bad_input = 2,      // bad input or configuration; nothing was written
   numerics = 16,      // non-finite loss or gradient
-  internal = 70,      // a defect of the program
+  internal = 70,      // a defect of the program; or stopped before anything was finished
   storage_full = 74,  // no space left, or over quota: never requeue
   requeue = 75,       // stopped by a signal with a good checkpoint
   peer_lost = 76,     // another rank was lost or hung: retry

@@ -4,10 +4,13 @@
 #include <array>
 #include <csignal>
 
+#include "core/error.hpp"
+
 namespace caravan::core {
 namespace {
 
 volatile std::sig_atomic_t asked = 0;
+const char* consequence_of_stop = "";
 constexpr std::array<int, 2> handled{SIGUSR1, SIGTERM};
 std::array<struct sigaction, handled.size()> former;
 
@@ -15,7 +18,8 @@ extern "C" void remember_signal(int number) { asked = number; }
 
 }  // namespace
 
-StopRequest::StopRequest() {
+StopRequest::StopRequest(const char* consequence) {
+  consequence_of_stop = consequence;
   struct sigaction action {};
   action.sa_handler = remember_signal;
   action.sa_flags = SA_RESTART;
@@ -30,5 +34,11 @@ StopRequest::~StopRequest() {
 }
 
 int StopRequest::signal() { return asked; }
+
+std::string StopRequest::message(int signal) { return concat("stopped by signal ", signal, ": ", consequence_of_stop); }
+
+void StopRequest::check() {
+  if (const int signal = asked; signal != 0) throw Error(ExitCode::internal, message(signal));
+}
 
 }  // namespace caravan::core

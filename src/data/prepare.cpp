@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "core/stop_request.hpp"
 #include "core/text.hpp"
 #include "data/instruction_source.hpp"
 #include "data/packed_file.hpp"
@@ -114,6 +115,7 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
   PrepareReport report;
   Record record;
   while (source.next(record)) {
+    core::StopRequest::check();
     const Rendered rendered = form.render(record);
     progress.show(source);
     report.many_turns += rendered.dropped == Dropped::many_turns;

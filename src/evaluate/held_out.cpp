@@ -9,8 +9,8 @@
 
 namespace caravan::evaluate {
 
-HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder& decoder, const data::PackedFile& file,
-                          const HeldOutWork& work) {
+std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const model::Decoder& decoder,
+                                         const data::PackedFile& file, const HeldOutWork& work) {
   const at::NoGradGuard no_grad;
   data::Batches batches(file, {.seed = 0,
                                .shuffle = false,
@@ -23,6 +23,7 @@ HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder
   double sum = 0;
   data::Position position;
   while (position.epoch == 0 && position.index < result.sequences) {
+    if (work.stop && work.stop()) return std::nullopt;
     const std::int64_t left = result.sequences - position.index;
     data::GlobalBatch global = batches.next(position);
     if (static_cast<std::int64_t>(global.samples.size()) > left) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 
 #include "data/packed_file.hpp"
 #include "model/decoder.hpp"
@@ -20,11 +22,12 @@ struct HeldOutWork {
   std::int64_t samples = 0;                             // the file's first sequences, or all that it has
   std::int64_t micro_batch = 1;                         // sequences at a time on each data-parallel rank
   std::int64_t exchange_bytes = std::int64_t{1} << 30;  // see model::Pass
+  std::function<bool()> stop{};                         // asked before each forward pass; on all ranks alike
 };
 
 /// Scores sequences of the file; the result is the same on every rank. Collective: all ranks run the same number of
-/// forward passes, some with nothing in them.
-HeldOutLoss held_out_loss(const parallel::Context& context, const model::Decoder& decoder, const data::PackedFile& file,
-                          const HeldOutWork& work);
+/// forward passes, some with nothing in them. None when work.stop said so.
+std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const model::Decoder& decoder,
+                                         const data::PackedFile& file, const HeldOutWork& work);
 
 }  // namespace caravan::evaluate

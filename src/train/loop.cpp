@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/loop.hpp"
 
-#include <chrono>
+#include <algorithm>
+#include <array>
+#include <cstdio>
 
+#include "comm/agreement.hpp"
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
 #include "train/profile.hpp"
 
 namespace caravan::train {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global, Progress& progress) {
   std::vector<data::TokenBatch> micro_batches;
@@ -24,38 +32,180 @@ StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global,
   return report;
 }
 
-}  // namespace
+std::string text_of(double seconds) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2f s", seconds);
+  return text.data();
+}
 
-Ended run_loop(const LoopParts& parts, Progress& progress) {
-  using Clock = std::chrono::steady_clock;
-  const std::int64_t last = parts.trainer.schedule().steps;
-  const auto due = [&](std::int64_t every) { return every > 0 && progress.step % every == 0; };
-  NumericsGuard guard(parts.numerics);
-  std::optional<Profiler> profiler;
-  if (parts.profile) profiler.emplace(parts.context.groups);
-  while (progress.step < last) {
-    const auto start = Clock::now();
-    parts.trainer.clock().begin(Phase::data);
-    const data::GlobalBatch global = parts.batches.next(progress.position);
-    const StepReport report = compute_step(parts, global, progress);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    const std::optional<nlohmann::json> irregular = guard.look_at(report, global);
-    std::optional<StepProfile> profile;
-    if (profiler) profile = profiler->step(seconds, report.phases);
-    std::optional<double> held_out_loss;
-    if (due(parts.evaluate_every)) held_out_loss = parts.held_out_loss();
-    if (parts.metrics) parts.metrics->record(report, seconds, held_out_loss, {profile, irregular});
-    parts.at_step_boundary();
-    const std::int64_t signal = parts.context.groups.world->all_reduce(
-        "agree on stopping", std::int64_t{core::StopRequest::signal()}, comm::Reduce::max);
-    if (progress.step == last || signal != 0 || due(parts.save_every)) parts.save(progress);
-    if (signal != 0 && progress.step < last) {
-      core::log("stopped by signal ", signal, " after step ", progress.step, " of ", last,
+/// What all ranks know after they have asked each other.
+struct Agreement {
+  std::int64_t signal = 0;   // that any rank has got so far
+  bool late = false;         // there was time for a last save only
+  bool written = false;      // no rank has anything left to write
+  double write_seconds = 0;  // of the slowest, once written
+  bool stop() const { return signal != 0 || late; }
+};
+
+class Loop {
+ public:
+  Loop(const LoopParts& parts, Progress& progress)
+      : parts_(parts),
+        progress_(progress),
+        deadline_(parts.deadline),
+        last_(parts.trainer.schedule().steps),
+        guard_(parts.numerics) {
+    if (parts.profile) profiler_.emplace(parts.context.groups);
+  }
+
+  Ended run() {
+    if (progress_.step < last_) require_time_for_a_step();
+    while (progress_.step < last_) {
+      Agreement now;
+      try {
+        now = step();
+      } catch (const comm::AgreedError&) {
+        finish_save_of_earlier_step();
+        throw;
+      }
+      if (progress_.step == last_ || !now.stop()) continue;
+      const std::string why =
+          now.signal != 0 ? core::concat("signal ", now.signal) : std::string("the job's time limit, which is near,");
+      core::log("stopped by ", why, " after step ", progress_.step, " of ", last_,
                 "; the same command goes on from here");
       return Ended::stopped;
     }
+    return Ended::finished;
   }
-  return Ended::finished;
-}
+
+ private:
+  bool due(std::int64_t every) const { return every > 0 && progress_.step % every == 0; }
+
+  /// ahead: seconds that the next piece of work may take. The only collective of a step boundary at which nothing is
+  /// saved.
+  Agreement agree(double ahead) {
+    Saver& saver = parts_.saver;
+    const bool under_way = saver.under_way();
+    const bool written = under_way && saver.written(0ms);
+    const bool late = parts_.context.grid.rank() == 0 && !deadline_.fits(ahead, under_way, unix_seconds());
+    std::array<std::int64_t, 4> told{core::StopRequest::signal(), late ? 1 : 0, under_way && !written ? 1 : 0,
+                                     written ? static_cast<std::int64_t>(saver.seconds() * 1e6) : 0};
+    parts_.context.groups.world
+        ->all_reduce("agree on stopping", told.data(), static_cast<std::int64_t>(told.size()), core::DType::i64,
+                     comm::Reduce::max)
+        .wait();
+    signal_ = std::max(signal_, told[0]);
+    late_ = late_ || told[1] != 0;
+    return {signal_, late_, told[2] == 0, static_cast<double>(told[3]) * 1e-6};
+  }
+
+  void require_time_for_a_step() {
+    const Agreement now = agree(0);
+    if (!now.stop()) return;
+    if (now.signal != 0) {
+      throw comm::AgreedError(core::ExitCode::internal, core::StopRequest::message(static_cast<int>(now.signal)));
+    }
+    throw comm::AgreedError(core::ExitCode::internal,
+                            "the time limit is too short for start + one step: before the job's end there is no time "
+                            "for a save, which is expected to take " +
+                                text_of(deadline_.save()) + ", and checkpoint.margin");
+  }
+
+  /// In slices, so that no rank waits in a collective for the files of another, and signals are seen.
+  Agreement wait_for_save() {
+    while (true) {
+      parts_.alive();
+      parts_.saver.written(1s);
+      const Agreement now = agree(0);
+      if (now.written) return now;
+    }
+  }
+
+  /// What training waits for at a step boundary because of saves.
+  template <typename Work>
+  void stall(SaveTimes& times, const Work& work) {
+    const auto start = Clock::now();
+    work();
+    const double seconds = seconds_since(start);
+    stalled_ += seconds;
+    times.stalled = times.stalled.value_or(0) + seconds;
+  }
+
+  Agreement wait(SaveTimes& times) {
+    Agreement now;
+    stall(times, [&] { now = wait_for_save(); });
+    times.durable = now.write_seconds;
+    return now;
+  }
+
+  /// All ranks have written.
+  void commit(double write_seconds, SaveTimes& times) {
+    std::string what;
+    const double before = stalled_;
+    stall(times, [&] { what = parts_.saver.commit(); });
+    times.durable = write_seconds;
+    deadline_.saved(write_seconds + stalled_ - before);
+    core::log("saved ", what, " (stalled ", text_of(stalled_), ", durable after ", text_of(write_seconds), ")");
+  }
+
+  /// An error of all ranks leaves as much behind as if training had waited for that save.
+  void finish_save_of_earlier_step() {
+    if (!parts_.saver.under_way()) return;
+    SaveTimes times;
+    try {
+      commit(wait(times).write_seconds, times);
+    } catch (const comm::AgreedError& error) {
+      core::log_warning(error.what());
+    }
+  }
+
+  Agreement step() {
+    Saver& saver = parts_.saver;
+    const auto start = Clock::now();
+    parts_.trainer.clock().begin(Phase::data);
+    const data::GlobalBatch global = parts_.batches.next(progress_.position);
+    const StepReport report = compute_step(parts_, global, progress_);
+    const double seconds = seconds_since(start);
+    StepExtras extras;
+    extras.irregular = guard_.look_at(report, global);
+    deadline_.stepped(seconds);
+    if (profiler_) extras.profile = profiler_->step(seconds, report.phases);
+    std::optional<double> held_out_loss;
+    if (due(parts_.evaluate_every)) held_out_loss = parts_.held_out_loss([&] { return agree(0).stop(); });
+    parts_.alive();
+
+    Agreement now = agree(deadline_.longest_step());
+    SaveTimes& times = extras.save;
+    if (saver.under_way() && now.written) commit(now.write_seconds, times);
+    if (progress_.step == last_ || now.stop() || due(parts_.save_every)) {
+      if (saver.under_way()) {
+        now = wait(times);
+        commit(now.write_seconds, times);
+      }
+      stalled_ = 0;
+      stall(times, [&] { saver.begin(progress_, held_out_loss); });
+    }
+    const bool finish = saver.under_way() && (progress_.step == last_ || now.stop() || !saver.in_background());
+    if (finish) now = wait(times);
+    // Before the save of this step counts: a start that goes on from it must find the step's line.
+    if (parts_.metrics) parts_.metrics->record(report, seconds, held_out_loss, extras);
+    if (finish) commit(now.write_seconds, times);
+    return now;
+  }
+
+  const LoopParts& parts_;
+  Progress& progress_;
+  Deadline deadline_;
+  std::int64_t last_;
+  NumericsGuard guard_;
+  std::optional<Profiler> profiler_;
+  std::int64_t signal_ = 0;  // once agreed on, it ends the loop
+  bool late_ = false;        // likewise
+  double stalled_ = 0;       // by the newest save, in seconds
+};
+
+}  // namespace
+
+Ended run_loop(const LoopParts& parts, Progress& progress) { return Loop(parts, progress).run(); }
 
 }  // namespace caravan::train

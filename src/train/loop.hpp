@@ -4,9 +4,11 @@
 #include <functional>
 #include <optional>
 
+#include "train/deadline.hpp"
 #include "train/metrics.hpp"
 #include "train/numerics_guard.hpp"
 #include "train/progress.hpp"
+#include "train/saver.hpp"
 
 namespace caravan::train {
 
@@ -17,18 +19,23 @@ struct LoopParts {
   const parallel::Context& context;
   Trainer& trainer;
   data::Batches& batches;
-  Metrics* metrics = nullptr;   // rank 0's
-  std::int64_t save_every = 0;  // steps; 0: only at the end and when stopped
-  std::function<void(const Progress&)> save;
+  Saver& saver;
+  Metrics* metrics = nullptr;       // rank 0's
+  std::int64_t save_every = 0;      // steps; 0: only at the end and when stopped
   std::int64_t evaluate_every = 0;  // steps; 0: never
-  std::function<double()> held_out_loss;
-  std::function<void()> at_step_boundary;
+  /// Asks `stop` now and then, a collective with the same answer on all ranks; after a yes it gives up: no loss.
+  std::function<std::optional<double>(const std::function<bool()>& stop)> held_out_loss;
+  std::function<void()> alive;  // at step boundaries, and about once a second while the loop waits for a save
+  Deadline deadline{};          // rank 0's decides
   NumericsLimits numerics{};
   bool profile = false;  // measure phases and collectives of every step
 };
 
-/// Steps until the schedule's end, or until a rank was asked to stop (core::StopRequest); saves when due and before it
-/// returns. `progress` is moved on.
+/// Steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just time for
+/// a last save before the deadline. Saves when due and before it returns: then no save is under way, and the newest is
+/// of the last step. A save in the background is committed at the first boundary at which all ranks have written.
+/// `progress` is moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and
+/// what steps and saves throw; a save that is under way when all ranks throw together is finished before.
 Ended run_loop(const LoopParts& parts, Progress& progress);
 
 }  // namespace caravan::train

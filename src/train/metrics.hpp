@@ -10,10 +10,17 @@
 
 namespace caravan::train {
 
+/// What saves cost, in seconds, at the boundary after a step; none where nothing was saved.
+struct SaveTimes {
+  std::optional<double> stalled;  // training stood still
+  std::optional<double> durable;  // from the begin of the save that was finished there until all ranks had written
+};
+
 /// What is told of only some steps.
 struct StepExtras {
   std::optional<StepProfile> profile{};
   std::optional<nlohmann::json> irregular{};  // of NumericsGuard
+  SaveTimes save{};
 };
 
 /// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/retention.hpp"
 
+#include <cmath>
+
 #include "comm/communicator.hpp"
 #include "tests/checkpoint/saved.hpp"
 #include "tests/io/scratch_folder.hpp"
@@ -8,8 +10,8 @@
 
 using namespace caravan;
 using checkpoint::committed_steps;
-using checkpoint::keep_newest;
 using checkpoint::newest_good;
+using checkpoint::Retention;
 using checkpoint::step_folder;
 
 namespace {
@@ -61,17 +63,58 @@ TEST_CASE("a damaged checkpoint is passed over with its reason") {
 
 TEST_CASE("old checkpoints go, step 0 and the newest stay") {
   const test::ScratchFolder scratch;
-  keep_newest(scratch / "missing", 2);
+  Retention(scratch / "missing", {2}).apply();
   save_steps(scratch.path(), {0, 10, 20, 30, 40});
   // An unfinished save before the newest is rubbish; one after it may be under way.
   std::filesystem::create_directories(step_folder(scratch.path(), 35));
   std::filesystem::create_directories(step_folder(scratch.path(), 50));
-  keep_newest(scratch.path(), 2);
+  Retention(scratch.path(), {2}).apply();
   CHECK(committed_steps(scratch.path()) == Steps{0, 30, 40});
   for (const std::int64_t gone : {10, 20, 35}) CHECK_FALSE(std::filesystem::exists(step_folder(scratch.path(), gone)));
   CHECK(std::filesystem::exists(step_folder(scratch.path(), 50)));
-  keep_newest(scratch.path(), 0);
+  Retention(scratch.path(), {0}).apply();
   CHECK(committed_steps(scratch.path()) == Steps{0, 40});
-  keep_newest(scratch.path(), 5);
+  Retention(scratch.path(), {5}).apply();
   CHECK(committed_steps(scratch.path()) == Steps{0, 40});
+}
+
+TEST_CASE("every so many steps one stays") {
+  const test::ScratchFolder scratch;
+  save_steps(scratch.path(), {0, 10, 20, 25, 30, 40, 50});
+  // Unfinished, though its step is one of those: it does not stay.
+  std::filesystem::create_directories(step_folder(scratch.path(), 44));
+  std::filesystem::create_directories(step_folder(scratch.path(), 48));
+  Retention(scratch.path(), {.newest = 1, .every = 4}).apply();
+  CHECK(committed_steps(scratch.path()) == Steps{0, 20, 40, 50});
+  CHECK_FALSE(std::filesystem::exists(step_folder(scratch.path(), 44)));
+  CHECK_FALSE(std::filesystem::exists(step_folder(scratch.path(), 48)));
+}
+
+TEST_CASE("the best stays until a better one comes") {
+  const test::ScratchFolder scratch;
+  const auto world = comm::make_serial_communicator("world");
+  Retention retention(scratch.path(), {.newest = 1, .best = true});
+  // A loss that is null was not a number; none: the step was not evaluated.
+  const auto save = [&](std::int64_t step, const nlohmann::json& state) {
+    checkpoint::save(*world, {.folder = step_folder(scratch.path(), step), .step = step, .state = state},
+                     {test::piece_of("w", {2, 2}, core::DType::f32, layout::whole({2, 2}))});
+    retention.apply();
+    return committed_steps(scratch.path());
+  };
+  const auto loss = [](double value) { return nlohmann::json{{checkpoint::held_out_loss_field, value}}; };
+  CHECK(save(0, loss(0.5)) == Steps{0});
+  CHECK(save(10, nlohmann::json::object()) == Steps{0, 10});
+  CHECK(save(20, loss(3)) == Steps{0, 20});
+  CHECK(save(30, loss(2)) == Steps{0, 30});
+  CHECK(save(40, loss(2.5)) == Steps{0, 30, 40});
+  CHECK(save(50, loss(std::nan(""))) == Steps{0, 30, 50});
+  CHECK(save(60, nlohmann::json::object()) == Steps{0, 30, 60});
+  // Of equal ones the newer.
+  CHECK(save(70, loss(2)) == Steps{0, 70});
+  // A damaged one is none to keep, and stops nothing; a later start reads the losses from the manifests.
+  CHECK(save(80, loss(1)) == Steps{0, 80});
+  test::flip_bit(step_folder(scratch.path(), 80) / "manifest.json", 30);
+  CHECK(save(90, loss(1.5)) == Steps{0, 80, 90});
+  Retention(scratch.path(), {.newest = 1, .best = true}).apply();
+  CHECK(committed_steps(scratch.path()) == Steps{0, 90});
 }

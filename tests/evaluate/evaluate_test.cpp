@@ -111,7 +111,7 @@ TEST_CASE("held-out loss is the mean over response tokens at every layout and mi
         CAPTURE(samples, micro_batch);
         // The larger micro-batch goes to its experts in rounds of four rows.
         const std::int64_t rows = micro_batch == 3 ? 4 : 1 << 20;
-        const auto got = evaluate::held_out_loss(
+        const auto got = *evaluate::held_out_loss(
             grid.context, decoder, file,
             {samples, micro_batch, rows * small_spec().hidden * static_cast<std::int64_t>(sizeof(float))});
         CHECK(got.sequences == sequences);

@@ -3,11 +3,14 @@
 #include "train/loop.hpp"
 
 #include <csignal>
+#include <cstdlib>
 #include <map>
 #include <sstream>
 
+#include "comm/agreement.hpp"
 #include "core/stop_request.hpp"
 #include "data/packed_file.hpp"
+#include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/model/small_model.hpp"
 #include "tests/support/model_on_grid.hpp"
@@ -50,7 +53,7 @@ struct Saved {
 };
 
 /// A model in training on a grid, and what its loop did.
-struct Run {
+struct Run : train::Saver {
   Run(const OnGrid& where, const data::PackedFile& file)
       : grid(where),
         model(where.context, small_spec()),
@@ -70,26 +73,53 @@ struct Run {
     progress = train::Progress::from_json(from.progress, "memory");
   }
 
-  /// stop_at: the step after which the last rank gets a signal.
-  train::Ended go(std::int64_t save_every, std::int64_t evaluate_every, std::int64_t stop_at = 0) {
-    train::LoopParts parts{grid.context, trainer, batches, metrics, save_every, {}, evaluate_every, {}, {}};
-    parts.save = [&](const train::Progress& now) {
-      saves.push_back(now.step);
-      saved[now.step] = {now.to_json(), state()};
-    };
-    parts.held_out_loss = [&] {
+  train::Ended go(std::int64_t save_every, std::int64_t evaluate_every) {
+    train::LoopParts parts{grid.context, trainer,        batches, *this, metrics,
+                           save_every,   evaluate_every, {},      {},    deadline};
+    parts.held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
       evaluations.push_back(progress.step);
-      return 1.0;
+      if (stop()) return std::nullopt;
+      return 1.0 / static_cast<double>(progress.step);
     };
-    parts.at_step_boundary = [&] {
+    parts.alive = [&] {
+      if (!boundaries.empty() && boundaries.back() == progress.step) return;  // while it waits for a save
       boundaries.push_back(progress.step);
-      const layout::Grid& ranks = grid.context.grid;
-      if (progress.step == stop_at && ranks.rank() == ranks.world() - 1) std::raise(SIGUSR1);
+      raise_at(stop_at);
     };
     return train::run_loop(parts, progress);
   }
 
+  /// The last rank gets a signal.
+  void raise_at(std::int64_t step) const {
+    const layout::Grid& ranks = grid.context.grid;
+    if (progress.step == step && ranks.rank() == ranks.world() - 1) std::raise(SIGUSR1);
+  }
+
   MemorySource state() { return whole_state(trainer.optimizer(), model.parameters.specs(), grid.context); }
+
+  // The saver: a save is written on a rank when it has been asked for that often, on the first at once.
+  bool in_background() const override { return polls > 0; }
+  void begin(const train::Progress& now, std::optional<double> held_out_loss) override {
+    CHECK_FALSE(begun);
+    begun = now.step;
+    asked = 0;
+    losses[now.step] = held_out_loss;
+    saved[now.step] = {now.to_json(), state()};
+  }
+  bool under_way() const override { return begun.has_value(); }
+  bool written(std::chrono::milliseconds) override {
+    REQUIRE(begun);
+    return grid.context.grid.rank() == 0 || asked++ >= polls;
+  }
+  double seconds() const override { return 0.25; }
+  std::string commit() override {
+    CHECK((grid.context.grid.rank() == 0 || asked > polls));
+    saves.push_back(*begun);
+    commits.push_back(progress.step);
+    begun.reset();
+    if (saves.back() == fails_at) throw comm::AgreedError(core::ExitCode::storage_full, "no space");
+    return "to memory";
+  }
 
   const OnGrid& grid;
   RandomModel model;
@@ -97,7 +127,13 @@ struct Run {
   data::Batches batches;
   train::Progress progress;
   train::Metrics* metrics = nullptr;
-  Steps saves, evaluations, boundaries;
+  train::Deadline deadline;
+  std::int64_t stop_at = 0, fails_at = 0;  // steps
+  int polls = 0;
+  int asked = 0;
+  std::optional<std::int64_t> begun;
+  Steps saves, commits, evaluations, boundaries;
+  std::map<std::int64_t, std::optional<double>> losses;
   std::map<std::int64_t, Saved> saved;
 };
 
@@ -125,10 +161,29 @@ bool same(const MemorySource& a, const MemorySource& b) {
   return a.tensors.size() == b.tensors.size();
 }
 
+struct Data {
+  test::ScratchFolder folder;
+  data::PackedFile file{write_packed(folder)};
+};
+
+/// One layout and the one that is most unlike it.
+auto two_layouts() {
+  auto grids = few_layouts(comm::make_world(60)->size());
+  if (grids.size() > 2) grids.erase(grids.begin() + 1);
+  return grids;
+}
+
+std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream text(test::read_text(path));
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
 }  // namespace
 
 // tests/layouts/traffic_test.cpp has the trainer's step alone.
-TEST_CASE("to the trainer's collectives the loop adds one number a step, to agree on stopping") {
+TEST_CASE("to the trainer's collectives the loop adds one a step, to agree on stopping and on saves") {
   const test::ScratchFolder folder;
   const data::PackedFile file(write_packed(folder));
   for (const auto& [tp, ep] : few_layouts(comm::make_world(60)->size())) {
@@ -152,26 +207,22 @@ TEST_CASE("to the trainer's collectives the loop adds one number a step, to agre
     }
     const std::int64_t others = loop_grid.context.grid.world() - 1;
     if (others > 0) {
-      wanted["world: agree on stopping"] = last_step;
-      CHECK(loop_grid.groups.world->traffic().at("agree on stopping").bytes == last_step * 8 * others);
+      const std::int64_t agreements = last_step + 2;  // before the first step, and for the last save
+      wanted["world: agree on stopping"] = agreements;
+      CHECK(loop_grid.groups.world->traffic().at("agree on stopping").bytes == agreements * 32 * others);
     }
     CHECK(calls == wanted);
   }
 }
 
-// One test case, because a signal that came stays for the rest of the process.
-TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops together after a signal") {
+TEST_CASE("the loop saves and evaluates when due, and goes on from a save") {
   start_kernels();
-  const test::ScratchFolder folder;
-  const data::PackedFile file(write_packed(folder));
+  const Data data;
+  const data::PackedFile& file = data.file;
   std::int64_t targets = 0;
   for (std::int64_t s = 0; s < sequences; ++s) targets += file.targets(s);
   REQUIRE(targets > 0);
-  const core::StopRequest stop_request;
-  auto grids = few_layouts(comm::make_world(60)->size());
-  if (grids.size() > 2) grids.erase(grids.begin() + 1);
-
-  for (const auto& [tp, ep] : grids) {
+  for (const auto& [tp, ep] : two_layouts()) {
     CAPTURE(tp, ep);
     const OnGrid grid(tp, ep);
     Run whole(grid, file);
@@ -181,6 +232,8 @@ TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops
     if (grid.context.grid.rank() == 0) whole.metrics = &metrics.emplace(run_folder.path(), 0, last_step, 1000);
     CHECK(whole.go(2, 3) == train::Ended::finished);
     CHECK(whole.saves == Steps{2, 4, 6});
+    CHECK(whole.commits == Steps{2, 4, 6});
+    CHECK((whole.losses == std::map<std::int64_t, std::optional<double>>{{2, {}}, {4, {}}, {6, 1.0 / 6}}));
     CHECK(whole.evaluations == Steps{3, 6});
     CHECK(whole.boundaries == Steps{1, 2, 3, 4, 5, 6});
     CHECK(whole.progress.step == last_step);
@@ -188,13 +241,13 @@ TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops
     CHECK(whole.progress.tokens == 3 * static_cast<std::int64_t>(file.tokens().size()));
     CHECK(whole.progress.response_tokens == 3 * targets);
     if (metrics) {
-      std::istringstream lines(test::read_text(run_folder / "metrics.jsonl"));
       std::int64_t step = 0;
-      for (std::string line; std::getline(lines, line);) {
-        const nlohmann::json json = nlohmann::json::parse(line);
+      for (const nlohmann::json& json : lines_of(run_folder / "metrics.jsonl")) {
         CHECK(json.at("step") == ++step);
         CHECK(json.at("lr").get<double>() == whole.trainer.schedule().rate(step));
         CHECK(json.contains("held_out_loss") == (step % 3 == 0));
+        CHECK(json.contains("save_stall_seconds") == (step % 2 == 0));
+        CHECK(json.contains("save_seconds") == (step % 2 == 0));
       }
       CHECK(step == last_step);
     }
@@ -217,12 +270,147 @@ TEST_CASE("the loop saves and evaluates when due, goes on from a save, and stops
     CHECK(done.go(1, 1) == train::Ended::finished);
     CHECK(done.boundaries.empty());
   }
+}
 
-  const OnGrid grid(grids.front().first, grids.front().second);
-  Run stopped(grid, file);
-  CHECK(stopped.go(2, 0, 3) == train::Ended::stopped);
+TEST_CASE("a save in the background counts at the first boundary at which all ranks have written") {
+  start_kernels();
+  const Data data;
+  for (const auto& [tp, ep] : two_layouts()) {
+    CAPTURE(tp, ep);
+    const OnGrid grid(tp, ep);
+    const bool alone = grid.context.grid.world() == 1;
+    const test::ScratchFolder run_folder;
+    std::optional<train::Metrics> metrics;
+    Run run(grid, data.file);
+    if (grid.context.grid.rank() == 0) run.metrics = &metrics.emplace(run_folder.path(), 0, last_step, 1000);
+    // Asked once at each boundary: written at the second one after it began; the last save is waited for.
+    run.polls = 1;
+    CHECK(run.go(3, 0) == train::Ended::finished);
+    CHECK(run.saves == Steps{3, 6});
+    CHECK(run.commits == (alone ? Steps{4, 6} : Steps{5, 6}));
+    if (metrics) {
+      for (const nlohmann::json& json : lines_of(run_folder / "metrics.jsonl")) {
+        const std::int64_t step = json.at("step");
+        CHECK(json.contains("save_stall_seconds") == (step == 3 || step == run.commits[0] || step == 6));
+        CHECK(json.contains("save_seconds") == (step == run.commits[0] || step == 6));
+      }
+    }
+    // One that is due waits for the one before.
+    Run slow(grid, data.file);
+    slow.polls = 3;
+    CHECK(slow.go(2, 0) == train::Ended::finished);
+    CHECK(slow.saves == Steps{2, 4, 6});
+    CHECK(slow.commits == (alone ? Steps{3, 5, 6} : Steps{4, 6, 6}));
+    const MemorySource after = slow.state();
+    Run rest(grid, data.file);
+    rest.resume(slow.saved.at(4));
+    CHECK(rest.go(0, 0) == train::Ended::finished);
+    CHECK(same(rest.state(), after));
+    // A failure is everybody's, and nothing is under way then.
+    Run failing(grid, data.file);
+    failing.polls = 1;
+    failing.fails_at = 3;
+    test::expect_error(core::ExitCode::storage_full, {"no space"}, [&] { failing.go(3, 0); });
+    CHECK(failing.progress.step == (alone ? 4 : 5));
+    CHECK_FALSE(failing.under_way());
+  }
+}
+
+TEST_CASE("the last save is begun while there is time for it") {
+  start_kernels();
+  const Data data;
+  const OnGrid grid(two_layouts().front().first, two_layouts().front().second);
+  Run run(grid, data.file);
+  run.polls = 1;
+  // The end lies far away for rank 0 alone, which decides.
+  const double now = train::unix_seconds();
+  const bool first = grid.context.grid.rank() == 0;
+  run.deadline = {first ? now + 10000 : now, 5, 1};
+  CHECK(run.go(0, 0) == train::Ended::finished);
+
+  // Before the first step there must be time for a save and the margin: there is; after it there is none for another.
+  Run one(grid, data.file);
+  one.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 1};
+  one.deadline.stepped(998);
+  CHECK(one.go(0, 0) == train::Ended::stopped);
+  CHECK(one.progress.step == 1);
+  CHECK(one.saves == Steps{1});
+  CHECK_FALSE(one.under_way());
+
+  Run none(grid, data.file);
+  none.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 996};
+  test::expect_error(core::ExitCode::internal, {"the time limit is too short for start + one step", "996.00 s"},
+                     [&] { none.go(0, 0); });
+  CHECK(none.saves.empty());
+
+  // There is time for one save, but after step 1 one is under way, and another must follow: the evaluation of step 2 is
+  // given up.
+  Run evaluating(grid, data.file);
+  evaluating.polls = 10;
+  evaluating.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 600};
+  CHECK(evaluating.go(1, 2) == train::Ended::stopped);
+  CHECK(evaluating.evaluations == Steps{2});
+  CHECK(evaluating.saves == Steps{1, 2});
+  CHECK_FALSE(evaluating.losses.at(2));
+}
+
+TEST_CASE("a deadline counts steps, saves and the margin") {
+  train::Deadline deadline(1000, 60, 30);
+  CHECK(deadline.fits(10, false, 900));
+  CHECK_FALSE(deadline.fits(10.5, false, 900));
+  CHECK(deadline.fits(10, true, 870));
+  CHECK_FALSE(deadline.fits(10.5, true, 870));
+  deadline.saved(2);  // measured: the assumption is forgotten
+  CHECK(deadline.save() == 2);
+  deadline.saved(5);
+  deadline.saved(3);
+  CHECK(deadline.save() == 5);
+  deadline.stepped(4);
+  deadline.stepped(2);
+  CHECK(deadline.longest_step() == 4);
+  CHECK(deadline.fits(4, false, 931));
+  CHECK_FALSE(deadline.fits(4, false, 931.5));
+  CHECK(train::Deadline().fits(1e9, true, 1e12));
+}
+
+TEST_CASE("the end of the job comes from the environment") {
+  unsetenv("CARAVAN_END_TIME");
+  unsetenv("SLURM_JOB_END_TIME");
+  CHECK_FALSE(train::end_of_job());
+  setenv("SLURM_JOB_END_TIME", "1900000000", 1);
+  CHECK(train::end_of_job() == 1900000000);
+  setenv("CARAVAN_END_TIME", "1800000000", 1);
+  CHECK(train::end_of_job() == 1800000000);
+  for (const char* wrong : {"soon", "1800000000 s", "-5", "0", "nan"}) {
+    setenv("CARAVAN_END_TIME", wrong, 1);
+    test::expect_error(core::ExitCode::bad_input, {"CARAVAN_END_TIME", wrong}, [] { train::end_of_job(); });
+  }
+  setenv("CARAVAN_END_TIME", "", 1);
+  setenv("SLURM_JOB_END_TIME", "Unknown", 1);
+  CHECK_FALSE(train::end_of_job());
+  unsetenv("CARAVAN_END_TIME");
+  unsetenv("SLURM_JOB_END_TIME");
+}
+
+// The last test case: a signal that came stays for the rest of the process.
+TEST_CASE("the loop stops together after a signal") {
+  start_kernels();
+  const Data data;
+  const core::StopRequest stop_request("it was too short");
+  const OnGrid grid(two_layouts().front().first, two_layouts().front().second);
+  Run stopped(grid, data.file);
+  stopped.polls = 4;  // the save of step 2 is under way when the signal comes
+  stopped.stop_at = 3;
+  CHECK(stopped.go(2, 0) == train::Ended::stopped);
   CHECK(stopped.saves == Steps{2, 3});
+  CHECK(stopped.commits == Steps{3, 3});
   CHECK(stopped.progress.step == 3);
+
+  // Now that there is one: before the first step nothing is done.
+  Run none(grid, data.file);
+  test::expect_error(core::ExitCode::internal, {"stopped by signal 10: it was too short"}, [&] { none.go(1, 0); });
+  CHECK(none.progress.step == 0);
+  CHECK(none.saves.empty());
 }
 
 }  // namespace caravan::tests

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/run_saver.hpp"
+
+#include "comm/agreement.hpp"
+#include "commands/resume.hpp"
+#include "core/build_facts.hpp"
+
+namespace caravan::commands {
+
+RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
+                   checkpoint::StoreReference store, std::string data_fingerprint)
+    : session_(session),
+      grid_(grid),
+      optimizer_(optimizer),
+      store_(std::move(store)),
+      data_fingerprint_(std::move(data_fingerprint)),
+      retention_(session.checkpoints(), {session.config.checkpoint.keep, session.config.checkpoint.keep_every,
+                                         session.config.checkpoint.keep_best}),
+      save_(session.world, session.config.checkpoint.asynchronous) {
+  constexpr double slow_storage = 100e6;  // bytes a second
+  const std::vector<checkpoint::Piece> own = pieces();
+  comm::on_all_ranks(session.world, [&] { save_.reserve(own); });
+  double bytes = 0;
+  for (const checkpoint::Piece& piece : own) {
+    bytes += static_cast<double>(piece.part.count()) * static_cast<double>(core::size_of(piece.dtype));
+  }
+  expected_seconds_ = session.world.all_reduce("most bytes to save", bytes, comm::Reduce::max) / slow_storage;
+}
+
+std::vector<checkpoint::Piece> RunSaver::pieces() {
+  std::vector<checkpoint::Piece> pieces;
+  for (const train::ShardedAdamW::Piece& piece : optimizer_.owned_pieces()) {
+    pieces.push_back(checkpoint::make_piece(piece.name, piece.shape, core::DType::f32, piece.part, piece.data));
+  }
+  return pieces;
+}
+
+void RunSaver::begin(const train::Progress& progress, std::optional<double> held_out_loss) {
+  checkpoint::SaveRequest request;
+  request.folder = checkpoint::step_folder(session_.checkpoints(), progress.step);
+  request.step = progress.step;
+  request.state = resume_state(session_, progress, data_fingerprint_);
+  if (held_out_loss) request.state[checkpoint::held_out_loss_field] = *held_out_loss;
+  request.tp = grid_.tp();
+  request.ep = grid_.ep();
+  request.store = store_;
+  request.program = core::build_facts_text();
+  folder_ = request.folder;
+  save_.begin(std::move(request), pieces());
+}
+
+std::string RunSaver::commit() {
+  save_.commit();
+  if (session_.first()) retention_.apply();
+  return folder_.string();
+}
+
+}  // namespace caravan::commands

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "checkpoint/background_save.hpp"
+#include "checkpoint/retention.hpp"
+#include "commands/session.hpp"
+#include "train/saver.hpp"
+#include "train/trainer.hpp"
+
+namespace caravan::commands {
+
+/// The checkpoints of a training run.
+class RunSaver : public train::Saver {
+ public:
+  /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
+  /// where the frozen tensors are.
+  RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
+           checkpoint::StoreReference store, std::string data_fingerprint);
+
+  /// What a save may take, as long as none was measured: what the rank with the most to write takes at 100 MB/s.
+  double expected_seconds() const { return expected_seconds_; }
+
+  bool in_background() const override { return session_.config.checkpoint.asynchronous; }
+  void begin(const train::Progress& progress, std::optional<double> held_out_loss) override;
+  bool under_way() const override { return save_.under_way(); }
+  bool written(std::chrono::milliseconds most) override { return save_.written(most); }
+  double seconds() const override { return save_.seconds(); }
+  /// Then deletes the checkpoints that need not stay.
+  std::string commit() override;
+
+ private:
+  std::vector<checkpoint::Piece> pieces();
+
+  const Session& session_;
+  const layout::Grid& grid_;
+  train::ShardedAdamW& optimizer_;
+  checkpoint::StoreReference store_;
+  std::string data_fingerprint_;
+  checkpoint::Retention retention_;
+  std::filesystem::path folder_;  // of the save under way
+  double expected_seconds_ = 0;
+  checkpoint::BackgroundSave save_;
+};
+
+}  // namespace caravan::commands
