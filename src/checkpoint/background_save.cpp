@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/background_save.hpp"
 
+#include <pthread.h>
+
 #include <csignal>
 #include <new>
 
@@ -93,6 +95,7 @@ void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces
   const comm::Failure failure = comm::attempt([&] {
     writer_ = start_thread([finish, to = std::move(promise), folder = request_->folder, rank = world_.rank(),
                             own = copied(pieces)](const std::stop_token& token) mutable {
+      pthread_setname_np(pthread_self(), "caravan-save");  // for top -H, debuggers and tests
       give_up_when_asked(own, token);
       finish(to, write_shard(folder, rank, own));
     });

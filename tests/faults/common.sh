@@ -228,3 +228,27 @@ expect_close_curve() {
 # expect_log RUN TEXT: TEXT is in log.txt; expect_output TEXT: in what the last start printed.
 expect_log() { grep -qF -- "$2" "$work/$1/log.txt" || fail "log.txt of $1 does not say \"$2\""; }
 expect_output() { grep -qF -- "$1" "$work/output" || fail "the output does not say \"$1\""; }
+
+# Whether run $1 has a checkpoint that is begun and not committed: $unfinished is its step then.
+saving() {
+  local folder
+  for folder in "$work/$1"/checkpoints/step-*; do
+    [[ $folder =~ /step-([0-9]+)$ ]] || continue
+    if [ -d "$folder" ] && [ ! -e "$folder/manifest.json" ]; then
+      unfinished=$((10#${BASH_REMATCH[1]}))
+      return 0
+    fi
+  done
+  return 1
+}
+# How many of the ranks have a thread that writes a checkpoint.
+writers() {
+  local pid task count=0 comm
+  for pid in "${pids[@]}"; do
+    for task in /proc/"$pid"/task/*/comm; do
+      { read -r comm <"$task"; } 2>/dev/null || continue
+      [ "$comm" != caravan-save ] || count=$((count + 1))
+    done
+  done
+  echo "$count"
+}

@@ -20,15 +20,6 @@ wait_for_end
 took=$((($(date +%s%N) - began) / 1000000))
 say "the undisturbed run took $took ms"
 
-# Whether a checkpoint was being written: a folder without a manifest.
-saving() {
-  local folder
-  for folder in "$work/$1"/checkpoints/step-*; do
-    [ -e "$folder/manifest.json" ] || return 0
-  done
-  return 1
-}
-
 in_saves=0
 between=0
 # disturb NUMBER save|between|any: one run, killed once and started again.

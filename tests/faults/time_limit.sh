@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A job that ends at SLURM_JOB_END_TIME or CARAVAN_END_TIME is left in time with a good checkpoint and exit 75, and the
+# curve goes on as if nothing had been. Where there is no time for a step and a save, exit 70 says so.
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+make_origin 1000000 0 2 2 1
+copy_run origin limited
+
+# The default margin is longer than the job: nothing is begun.
+status=0
+SLURM_JOB_END_TIME=$(($(date +%s) + 8)) start train "--run.folder=$work/limited" || status=$?
+[ "$status" -eq 70 ] || fail "8 s with a margin of 60: exit $status instead of 70"
+expect_output "the time limit is too short for start + one step"
+[ ! -s "$work/limited/metrics.jsonl" ] || fail "8 s with a margin of 60: a step was computed"
+[ ! -e "$work/limited/lock" ] || fail "8 s with a margin of 60: the run folder is still locked"
+say "no time for a step: exit 70"
+
+# limited NAME: a start with that variable, longer if the machine is too slow to start and compute a step; then it is
+# killed at the end as Slurm does. $status is its exit status.
+limited() {
+  local seconds end
+  for seconds in 8 16 32 64; do
+    end=$(($(date +%s) + seconds)) status=0
+    export "$1=$end"
+    start_in_background train "--run.folder=$work/limited" --checkpoint.margin=1
+    unset "$1"
+    while is_running && [ "$(date +%s)" -lt "$end" ]; do nap 0.1; done
+    if is_running; then
+      mapfile -t pids < <(ranks_below "$launcher")
+      kill -KILL "${pids[@]}" 2>/dev/null || true
+    fi
+    wait_for_end
+    [ "$status" -eq 70 ] || return 0
+    expect_output "the time limit is too short for start + one step"
+  done
+}
+former=0
+for variable in SLURM_JOB_END_TIME CARAVAN_END_TIME; do
+  limited "$variable"
+  [ "$status" -eq 75 ] || fail "$variable: exit $status instead of 75"
+  step=$(last_checkpoint limited)
+  [ "$step" -gt "$former" ] || fail "$variable: no checkpoint was written"
+  [ "$(last_step limited)" = "$step" ] || fail "$variable: the checkpoint of step $step is not the last step's"
+  expect_log limited "stopped by the job's time limit, which is near, after step $step of"
+  [ ! -e "$work/limited/lock" ] || fail "$variable: the run folder is still locked"
+  say "$variable: checkpoint of step $step, exit 75, in time"
+  former=$step
+done
+
+steps=$((former + 5))
+start train "--run.folder=$work/limited" "--train.steps=$steps" || fail "the last start ended with $?"
+expect_output "resumed $(checkpoint_folder limited "$former")"
+copy_run origin calm
+start train "--run.folder=$work/calm" "--train.steps=$steps" || fail "the undisturbed run ended with $?"
+expect_same_curve limited calm
+say "all $steps steps are equal"
+
+status=0
+CARAVAN_END_TIME=tomorrow start train "--run.folder=$work/limited" || status=$?
+[ "$status" -eq 2 ] || fail "CARAVAN_END_TIME = tomorrow: exit $status instead of 2"
+expect_output "CARAVAN_END_TIME = tomorrow is no time in unix seconds"
