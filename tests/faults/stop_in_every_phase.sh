@@ -22,18 +22,16 @@ signal() { kill "-$1" "${pids[@]}" 2>/dev/null || fail "no process to signal"; }
 stop_while_loading() {
   local again
   for again in 1 2 3 4 5; do
-    train
-    until [ -e "$work/stopped/lock" ]; do run_for 0.001 || fail "training ended before it loaded"; done
-    grep -q 'micro-step' "$work/stopped/log.txt" || break
-    kill -KILL "${pids[@]}"  # too late
-    wait_for_end
     rm -rf -- "$work/stopped"
     copy_run origin stopped
-    [ "$again" -lt 5 ] || fail "loading was never met"
+    train
+    until [ -e "$work/stopped/lock" ]; do run_for 0.001 || fail "training ended before it loaded"; done
+    signal "$1"
+    go_on
+    wait_for_end
+    grep -q 'micro-step' "$work/stopped/log.txt" || break  # else it came too late
+    [ "$again" -lt 5 ] || fail "no signal ended the loading"
   done
-  signal "$1"
-  go_on
-  wait_for_end
   [ "$status" -eq 70 ] || fail "SIG$1 while loading: exit $status instead of 70"
   expect_output "stopped by signal $(kill -l "$1"): this start had not completed a step; the time limit is too short for start + one step"
   [ ! -s "$work/stopped/metrics.jsonl" ] || fail "SIG$1 while loading: a step was computed"

@@ -78,6 +78,7 @@ struct Run : train::Saver {
                            save_every,   evaluate_every, {},      {},    deadline};
     parts.held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
       evaluations.push_back(progress.step);
+      if (progress.step == ends_at) throw comm::AgreedError(core::ExitCode::numerics, "not finite");
       if (stop()) return std::nullopt;
       return 1.0 / static_cast<double>(progress.step);
     };
@@ -128,7 +129,7 @@ struct Run : train::Saver {
   train::Progress progress;
   train::Metrics* metrics = nullptr;
   train::Deadline deadline;
-  std::int64_t stop_at = 0, fails_at = 0;  // steps
+  std::int64_t stop_at = 0, fails_at = 0, ends_at = 0;  // steps
   int polls = 0;
   int asked = 0;
   std::optional<std::int64_t> begun;
@@ -306,6 +307,13 @@ TEST_CASE("a save in the background counts at the first boundary at which all ra
     rest.resume(slow.saved.at(4));
     CHECK(rest.go(0, 0) == train::Ended::finished);
     CHECK(same(rest.state(), after));
+    // An error of all ranks, here in an evaluation: the save that is under way is finished before they end.
+    Run ending(grid, data.file);
+    ending.polls = 4;
+    ending.ends_at = 3;
+    test::expect_error(core::ExitCode::numerics, {"not finite"}, [&] { ending.go(2, 3); });
+    CHECK(ending.saves == Steps{2});
+    CHECK_FALSE(ending.under_way());
     // A failure is everybody's, and nothing is under way then.
     Run failing(grid, data.file);
     failing.polls = 1;
