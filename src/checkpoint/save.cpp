@@ -139,6 +139,9 @@ void commit_reports(const SaveRequest& request, int world, const std::vector<std
     const std::string problem = coverage_problem(tensor);
     CARAVAN_CHECK(problem.empty(), "tensor ", name, ": ", problem);
   }
+  for (const std::string& name : request.tensors) {
+    CARAVAN_CHECK(manifest.tensors.contains(name), "no rank has saved any of tensor ", name);
+  }
   write_master(request.folder / "master.h5", manifest);
   manifest.master_bytes = static_cast<std::int64_t>(fs::file_size(request.folder / "master.h5"));
   io::fsync_folder(request.folder);

@@ -23,12 +23,14 @@ struct SaveRequest {
   int ep = 1;
   std::optional<StoreReference> store{};  // where the frozen tensors are, if not among the pieces
   std::string program{};                  // the program's version and build facts
+  std::vector<std::string> tensors{};     // that the pieces of all ranks must have; others may be there, too
 };
 
 /// Collective. Writes the pieces of all ranks, one shard per rank that has any, and commits them: when it returns, the
 /// checkpoint is durable; when it throws, it throws on all ranks (the first failing rank's message; exit 74 when the
-/// storage is full) and the folder holds no manifest, so nobody takes it for a checkpoint. Pieces that overlap or do
-/// not cover their tensor are exit 70; a folder that already holds a committed checkpoint is exit 2.
+/// storage is full) and the folder holds no manifest, so nobody takes it for a checkpoint. Pieces that overlap, do
+/// not cover their tensor or leave one out that request.tensors names are exit 70; a folder that already holds a
+/// committed checkpoint is exit 2.
 void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces);
 
 // The three parts of save(), for a caller that lets another thread do the second.

@@ -45,6 +45,7 @@ void RunSaver::begin(const train::Progress& progress, std::optional<double> held
   request.ep = grid_.ep();
   request.store = store_;
   request.program = core::build_facts_text();
+  request.tensors = optimizer_.tensor_names();
   folder_ = request.folder;
   save_.begin(std::move(request), pieces());
 }

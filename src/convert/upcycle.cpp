@@ -166,6 +166,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
   checkpoint::SaveRequest save;
   save.folder = request.folder;
   save.program = request.program;
+  for (const ParameterSpec& parameter : parameters) save.tensors.push_back(parameter.name);
   save.state["upcycle"] = facts_of(request, config, source, parameters);
   report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
   if (!report.already_there) {

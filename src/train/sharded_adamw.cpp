@@ -70,6 +70,18 @@ std::vector<ShardedAdamW::Piece> ShardedAdamW::owned_pieces() {
   return pieces;
 }
 
+std::vector<std::string> ShardedAdamW::tensor_names() const {
+  std::vector<std::string> names;
+  for (const State& state : states_) {
+    for (const parallel::Trainable* member : state.bucket->members) {
+      for (const char* prefix : {"", "optimizer/exp_avg/", "optimizer/exp_avg_sq/"}) {
+        names.push_back(prefix + member->spec.name);
+      }
+    }
+  }
+  return names;
+}
+
 void ShardedAdamW::load(const layout::TensorSource& source) {
   // An earlier load may have filled them in part before it met damage.
   for (State& state : states_) {

@@ -42,6 +42,9 @@ class ShardedAdamW {
   /// All pieces of this rank: weights and moments. Pieces of all ranks cover every tensor exactly once.
   std::vector<Piece> owned_pieces();
 
+  /// Their names, of all ranks' pieces.
+  std::vector<std::string> tensor_names() const;
+
   /// Takes masters (and, if the source has them, moments) from a checkpoint of any layout; without moments they are 0.
   void load(const layout::TensorSource& source);
 

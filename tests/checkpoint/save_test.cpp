@@ -147,6 +147,15 @@ TEST_CASE("a rank that fails takes the others along, without a manifest") {
     if (world->rank() == last) pieces.back() = test::piece_of("norm", {8}, DType::f32, {{1}, {7}});
     expect_failure(*world, folder, core::ExitCode::internal, {"norm", "7 of 8"}, pieces);
   }
+  SECTION("because a tensor is missing") {
+    checkpoint::SaveRequest request{.folder = folder, .step = 9};
+    for (const checkpoint::Piece& piece : pieces) request.tensors.push_back(piece.name);
+    request.tensors.push_back("a router");
+    test::expect_error(core::ExitCode::internal, {"not saved", "a router"},
+                       [&] { checkpoint::save(*world, request, pieces); });
+    CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
+    world->barrier("looked");
+  }
   SECTION("because two parts overlap") {
     if (world->rank() == last) {
       pieces.push_back(test::piece_of("norm", {8}, DType::f32, {{7}, {1}}));
