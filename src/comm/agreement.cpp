@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/checksum.hpp"
+#include "core/rank_list.hpp"
 #include "core/text.hpp"
 
 namespace caravan::comm {
@@ -43,7 +44,6 @@ void on_all_ranks(Communicator& world, const std::function<void()>& work) {
 
 namespace {
 
-constexpr std::size_t most_runs = 8;    // of successive ranks, before a list of ranks is cut off
 constexpr std::size_t most_values = 3;  // of one fact
 constexpr std::size_t most_differences = 8;
 
@@ -113,27 +113,12 @@ std::string describe(const std::string& name, int ranks, const ValueOf& value_of
   std::vector<std::string> parts;
   parts.reserve(groups.size() + 1);
   for (const auto& [value, with_it] : groups)
-    parts.push_back(value.value_or("(none)") + " on " + describe_ranks(with_it));
-  if (!others.empty()) parts.push_back("other values on " + describe_ranks(others));
+    parts.push_back(value.value_or("(none)") + " on " + core::describe_ranks(with_it));
+  if (!others.empty()) parts.push_back("other values on " + core::describe_ranks(others));
   return name + " = " + core::join(parts, ", but ");
 }
 
 }  // namespace
-
-std::string describe_ranks(const std::vector<int>& ranks) {
-  std::vector<std::string> runs;
-  std::size_t begin = 0;
-  while (begin < ranks.size() && runs.size() < most_runs) {
-    std::size_t end = begin + 1;
-    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
-    if (end - begin < 3) end = begin + 1;  // "1 and 2", not "1 to 2"
-    runs.push_back(std::to_string(ranks[begin]));
-    if (end - begin > 1) runs.back() += " to " + std::to_string(ranks[end - 1]);
-    begin = end;
-  }
-  if (begin < ranks.size()) runs.push_back(std::to_string(ranks.size() - begin) + " more");
-  return (ranks.size() == 1 ? "rank " : "ranks ") + core::join(runs);
-}
 
 std::vector<std::string> differences(Communicator& world, const std::vector<Fact>& facts) {
   const std::string text = packed(facts);

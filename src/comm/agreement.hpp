@@ -37,9 +37,6 @@ struct Fact {
   std::string value;
 };
 
-/// "rank 2", "ranks 0, 3 to 5 and 9", of ranks in ascending order; a long list by its beginning and its number.
-std::string describe_ranks(const std::vector<int>& ranks);
-
 /// What is not the same, a text for each fact: "train.lr = 0.0002 on ranks 0 and 2, but 0.0003 on ranks 1 and 3". The
 /// same texts on every rank; none when all agree, and then each rank has sent at most 16 bytes to each. Otherwise rank
 /// 0 tells its facts, and every other rank what it has that differs from them.

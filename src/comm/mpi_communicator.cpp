@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <cstring>
@@ -13,6 +14,7 @@
 
 #include "comm/ordered_sum.hpp"
 #include "core/error.hpp"
+#include "watch/activity.hpp"
 
 namespace caravan::comm {
 namespace {
@@ -63,7 +65,8 @@ struct ByteCounts {
 class MpiCommunicator final : public Communicator {
  public:
   /// crowded: more ranks than cores are on this node.
-  MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded);
+  /// slot: of the group in what this rank publishes.
+  MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded, int slot);
   ~MpiCommunicator() override;
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
@@ -89,10 +92,13 @@ class MpiCommunicator final : public Communicator {
   /// A verb under way: what to call it in messages, and where its cost is booked.
   struct Call {
     std::string what;
+    const char* operation;
+    std::int64_t number;
     Traffic* account;
   };
   Call next(const char* operation);
-  /// Tests the request until it is done or the deadline has passed.
+  /// Tests the request until it is done, the watchdog has found out why it will not be, or the deadline has passed,
+  /// by which the watchdog, if there is one, should have.
   void finish(MPI_Request request, const Call& call) const;
   /// Books the same piece for every other rank.
   void count_for_all(const Call& call, int bytes) const;
@@ -103,20 +109,22 @@ class MpiCommunicator final : public Communicator {
   std::string name_;
   double deadline_seconds_;
   bool crowded_;
+  int slot_;
   MPI_Comm comm_;
   int rank_ = 0;
   int size_ = 1;
   std::int64_t sequence_ = 0;
 };
 
-MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded)
-    : name_(std::move(name)), deadline_seconds_(deadline_seconds), crowded_(crowded), comm_(comm) {
+MpiCommunicator::MpiCommunicator(std::string name, MPI_Comm comm, double deadline_seconds, bool crowded, int slot)
+    : name_(std::move(name)), deadline_seconds_(deadline_seconds), crowded_(crowded), slot_(slot), comm_(comm) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
 }
 
 MpiCommunicator::~MpiCommunicator() {
+  watch::activity().remove_group(slot_);
   // Freeing is collective: while an error unwinds this rank alone, the others would not come.
   int finalized = 0;
   MPI_Finalized(&finalized);
@@ -124,12 +132,12 @@ MpiCommunicator::~MpiCommunicator() {
 }
 
 MpiCommunicator::Call MpiCommunicator::next(const char* operation) {
-  ++sequence_;
+  watch::activity().begin(slot_, ++sequence_);
   Traffic& account = this->account(operation);
   ++account.calls;
   return {core::concat("\"", operation, "\" (number ", sequence_, " of group ", name_, ", rank ", rank_, " of ", size_,
                        ")"),
-          &account};
+          operation, sequence_, &account};
 }
 
 void MpiCommunicator::count_for_all(const Call& call, int bytes) const {
@@ -145,12 +153,17 @@ void MpiCommunicator::advance() {
 
 void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
   const auto start = Clock::now();
-  const auto waited = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  watch::Activity& activity = watch::activity();
+  activity.wait(slot_, call.number, call.operation, start);
+  double waited = 0;  // without the time for which this process itself stood still, suspended with its job
+  auto looked = start;
   int done = 0;
   for (std::int64_t tries = 0;; ++tries) {
     check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call.what);
     if (done) {
-      call.account->waited += waited();
+      const auto now = Clock::now();
+      call.account->waited += std::chrono::duration<double>(now - start).count();
+      activity.go_on(now);
       return;
     }
     // MPI moves large messages inside MPI_Test, so that a sleeping rank moves nothing. But peers may share this core:
@@ -160,7 +173,13 @@ void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
     } else {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
-    if (tries % 1024 == 1023 && waited() > deadline_seconds_) {
+    if (tries % 1024 != 1023) continue;
+    if (const std::string* verdict = activity.verdict()) throw core::Error(core::ExitCode::peer_lost, *verdict);
+    constexpr double longest_round = 5;
+    const auto now = Clock::now();
+    waited += std::min(longest_round, std::chrono::duration<double>(now - looked).count());
+    looked = now;
+    if (waited > deadline_seconds_ + activity.patience()) {
       throw core::Error(core::ExitCode::peer_lost,
                         core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", call.what,
                                      "; one of them is lost or hangs. Start the job again: it resumes from the newest "
@@ -287,9 +306,14 @@ bool more_ranks_than_cores() {
 std::unique_ptr<Communicator> make_mpi_group(std::string name, int color, int size, int place,
                                              double deadline_seconds) {
   static const bool crowded = more_ranks_than_cores();  // all ranks make their first group together
+  static int made = 0;                                  // and every other one: its number is the same on all
+  const int id = made++;
   MPI_Comm group = MPI_COMM_NULL;
   MPI_Comm_split(MPI_COMM_WORLD, color, place, &group);
-  if (size > 1) return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds, crowded);
+  if (size > 1) {
+    const int slot = watch::activity().add_group(name, id, color);
+    return std::make_unique<MpiCommunicator>(std::move(name), group, deadline_seconds, crowded, slot);
+  }
   MPI_Comm_free(&group);
   return make_serial_communicator(std::move(name));
 }

@@ -3,6 +3,7 @@
 
 #include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
+#include "comm/start_watchdog.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
@@ -99,6 +100,7 @@ int train(const Session& session) {
   const family::BatchSplit split{config.train.batch, config.train.micro_batch};
   OpenData data(session, start, checked_grid(session, start.spec, split).dp());
   OpenRun run(session);
+  const auto watchdog = comm::start_watchdog(session.world, session.run_folder() / "watchdog", config.watchdog.seconds);
   Model model(session, start);
 
   const std::int64_t per_epoch = (data.packed->sequences() + config.train.batch - 1) / config.train.batch;
@@ -124,6 +126,7 @@ int train(const Session& session) {
   }
 
   RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
+  train::SlowRanks slow_ranks(model.groups, config.train.log_every);
   const train::LoopParts parts{
       .context = model.context,
       .trainer = trainer,
@@ -133,6 +136,7 @@ int train(const Session& session) {
       .save_every = config.checkpoint.every,
       .evaluate_every = config.evaluate.every,
       .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
+        watch::activity().enter_phase("held-out loss");
         const auto held_out = evaluate::held_out_loss(
             model.context, *model.decoder, *data.held_out,
             {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, stop});
@@ -145,7 +149,8 @@ int train(const Session& session) {
           },
       .deadline = train::Deadline(end_of_job, config.checkpoint.margin, saver.expected_seconds()),
       .numerics = {config.train.max_skipped, config.train.spike},
-      .profile = config.train.profile};
+      .profile = config.train.profile,
+      .slow_ranks = &slow_ranks};
   const train::Ended ended = train::run_loop(parts, progress);
   if (ended == train::Ended::stopped) return static_cast<int>(core::ExitCode::requeue);
   core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,

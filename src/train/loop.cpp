@@ -124,6 +124,7 @@ class Loop {
   /// What training waits for at a step boundary because of saves.
   template <typename Work>
   void stall(SaveTimes& times, const Work& work) {
+    watch::activity().enter_phase("save");
     const auto start = Clock::now();
     work();
     const double seconds = seconds_since(start);
@@ -162,6 +163,7 @@ class Loop {
   Agreement step() {
     Saver& saver = parts_.saver;
     const auto start = Clock::now();
+    watch::activity().enter_step(progress_.step + 1);
     parts_.trainer.clock().begin(Phase::data);
     const data::GlobalBatch global = parts_.batches.next(progress_.position);
     const StepReport report = compute_step(parts_, global, progress_);
@@ -169,6 +171,7 @@ class Loop {
     StepExtras extras;
     extras.irregular = guard_.look_at(report, global);
     deadline_.stepped(seconds);
+    if (parts_.slow_ranks) extras.slowest = parts_.slow_ranks->after_step(progress_.step);
     if (profiler_) extras.profile = profiler_->step(seconds, report.phases);
     std::optional<double> held_out_loss;
     if (due(parts_.evaluate_every)) held_out_loss = parts_.held_out_loss([&] { return agree(0).stop(); });

@@ -28,7 +28,8 @@ struct LoopParts {
   std::function<void()> alive;  // at step boundaries, and about once a second while the loop waits for a save
   Deadline deadline{};          // rank 0's decides
   NumericsLimits numerics{};
-  bool profile = false;  // measure phases and collectives of every step
+  bool profile = false;             // measure phases and collectives of every step
+  SlowRanks* slow_ranks = nullptr;  // looks after each step
 };
 
 /// Steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just time for

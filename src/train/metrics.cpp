@@ -53,6 +53,10 @@ void Metrics::record(const StepReport& report, double seconds, std::optional<dou
   if (report.skipped) line["skipped"] = true;
   if (extras.irregular) line["irregular"] = *extras.irregular;
   if (extras.profile) line["profile"] = extras.profile->to_json();
+  if (extras.slowest) {
+    line["slowest_rank"] = extras.slowest->rank;
+    line["waited_for_slowest"] = extras.slowest->share;
+  }
   if (extras.save.stalled) line["save_stall_seconds"] = *extras.save.stalled;
   if (extras.save.durable) line["save_seconds"] = *extras.save.durable;
   file_->append(line);

@@ -6,6 +6,7 @@
 
 #include "io/json_lines.hpp"
 #include "train/profile.hpp"
+#include "train/slow_ranks.hpp"
 #include "train/trainer.hpp"
 
 namespace caravan::train {
@@ -21,6 +22,7 @@ struct StepExtras {
   std::optional<StepProfile> profile{};
   std::optional<nlohmann::json> irregular{};  // of NumericsGuard
   SaveTimes save{};
+  std::optional<SlowRank> slowest{};
 };
 
 /// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.

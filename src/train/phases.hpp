@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstddef>
 
+#include "watch/activity.hpp"
+
 namespace caravan::train {
 
 /// The parts of a step. Reduction and update are what is left of them after backward has hidden its share.
@@ -14,13 +16,14 @@ inline constexpr std::array<const char*, 6> phase_names{"data", "forward", "loss
 /// Seconds of each phase.
 using PhaseSeconds = std::array<double, phase_names.size()>;
 
-/// A stopwatch that always runs for one phase, or for none.
+/// A stopwatch that always runs for one phase, or for none. Watchdogs of other ranks see which.
 class PhaseClock {
  public:
   void begin(Phase phase) {
     end();
     running_ = static_cast<std::size_t>(phase);
     start_ = Clock::now();
+    watch::activity().enter_phase(phase_names[running_]);
   }
   void end() {
     if (running_ == none) return;
@@ -32,6 +35,7 @@ class PhaseClock {
     end();
     const PhaseSeconds taken = seconds_;
     seconds_.fill(0);
+    watch::activity().enter_phase("between steps");
     return taken;
   }
 

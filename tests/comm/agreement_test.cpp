@@ -5,10 +5,13 @@
 #include <optional>
 
 #include "comm/mpi_runtime.hpp"
+#include "core/rank_list.hpp"
 #include "tests/support/catch.hpp"
 
 namespace caravan::comm {
 namespace {
+
+using core::describe_ranks;
 
 /// The error that `work` throws as a T, if it does.
 template <typename T, typename Work>

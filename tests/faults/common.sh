@@ -186,7 +186,7 @@ wait_for_step() {
 }
 
 # What a step computed, as text: all of metrics.jsonl but what time and restarts change.
-curve() { sed -E 's/"(seconds|tokens_per_second|restart|save_seconds|save_stall_seconds)":[^,}]*,?//g' -- "$work/$1/metrics.jsonl"; }
+curve() { sed -E 's/"(seconds|tokens_per_second|restart|slowest_rank|waited_for_slowest|save_seconds|save_stall_seconds)":[^,}]*,?//g' -- "$work/$1/metrics.jsonl"; }
 
 # expect_same_curve RUN REFERENCE: every step once, and every number of it bit for bit (they are written to round-trip).
 expect_same_curve() {

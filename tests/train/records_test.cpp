@@ -31,7 +31,9 @@ void record_steps(Metrics& metrics, std::int64_t first, std::int64_t last) {
     report.targets = 40;
     report.assignments = 400;
     if (step == 3) report.dropped = 5;
-    metrics.record(report, 0.5, step % 2 == 0 ? std::optional<double>(3.5) : std::nullopt);
+    StepExtras extras;
+    if (step == 4) extras.slowest = SlowRank{3, 0.25};
+    metrics.record(report, 0.5, step % 2 == 0 ? std::optional<double>(3.5) : std::nullopt, extras);
   }
 }
 
@@ -111,6 +113,9 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   CHECK(lines[3].at("tokens_per_second").get<double>() == 200.0);
   CHECK(lines[3].at("held_out_loss").get<double>() == 3.5);
   CHECK_FALSE(lines[2].contains("held_out_loss"));
+  CHECK(lines[3].at("slowest_rank") == 3);
+  CHECK(lines[3].at("waited_for_slowest") == 0.25);
+  CHECK_FALSE(lines[2].contains("slowest_rank"));
   CHECK(lines[2].at("dropped_assignments") == 5);
   CHECK_FALSE(lines[3].contains("dropped_assignments"));
   CHECK(lines[3].at("restart") == 0);

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// The watchdog over MPI: true ranks that come late, or call collectives in another order.
+#include <fstream>
+#include <optional>
+#include <thread>
+
+#include "comm/agreement.hpp"
+#include "comm/mpi_runtime.hpp"
+#include "comm/start_watchdog.hpp"
+#include "tests/io/scratch_folder.hpp"
+#include "tests/support/catch.hpp"
+
+namespace caravan::comm {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has(const std::string& text, const std::string& part) {
+  UNSCOPED_INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+/// Rank 0's folder, on all ranks.
+fs::path shared_folder(Communicator& world, const test::ScratchFolder& scratch) {
+  return world.broadcast_text("share a folder", scratch.path().string(), 0);
+}
+
+/// The message with which a collective gave up (exit 76), if it did.
+std::optional<std::string> lost(Pending pending) {
+  try {
+    pending.wait();
+  } catch (const core::Error& error) {
+    CHECK(error.code() == core::ExitCode::peer_lost);
+    return error.what();
+  }
+  return {};
+}
+
+/// Until MPI has moved what was given up, so that the process can leave in order.
+void let_arrive(Communicator& world, const double& data) {
+  bool arrived = false;
+  for (int tries = 0; tries < 1000 && !arrived; ++tries) {
+    arrived = world.all_reduce("let MPI work", data, Reduce::sum) == 7.0 * world.size();
+  }
+  CHECK(arrived);
+}
+
+}  // namespace
+
+TEST_CASE("watchdogs see each other's pages and leave nothing behind") {
+  const auto world = make_world(60);
+  const test::ScratchFolder scratch;
+  const fs::path folder = shared_folder(*world, scratch) / "watchdog";
+  on_all_ranks(*world, [&] {  // what a killed job left
+    if (world->rank() > 0) return;
+    fs::create_directories(folder);
+    for (const char* name : {"alarm", "rank-00099.json", "stack-00000.txt"}) test::write_text(folder / name, "old");
+  });
+  {
+    const auto watchdog = start_watchdog(*world, folder, 600);
+    CHECK_FALSE(fs::exists(folder / "alarm"));
+    CHECK_FALSE(fs::exists(folder / "stack-00000.txt"));
+    int files = 0;
+    for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder)) ++files;
+    CHECK(files == world->size());
+    for (int rank = 0; rank < world->size() && world->size() > 1; ++rank) {
+      const watch::RankState state = watch::WatchFolder(folder, rank).read_state(rank);
+      REQUIRE(state.known);
+      CHECK((state.operation == "open the watchdogs' pages" || state.operation == "start the watchdogs"));
+      CHECK(state.number > 0);
+      CHECK(state.begun(state.group) == state.number);
+    }
+    world->barrier("all have looked");
+  }
+  world->barrier("all have ended");
+  CHECK_FALSE(fs::exists(folder));
+}
+
+TEST_CASE("one rank says who is late, and the others go on waiting for the end of the job") {
+  const auto world = make_world(60), hasty = make_world(1.0);
+  if (world->size() == 1) return;
+  const test::ScratchFolder scratch;
+  const fs::path folder = shared_folder(*world, scratch);
+  const int late = world->size() - 1;
+  double data = world->rank() == late ? 7.0 : 0.0;
+  std::optional<std::string> report;
+  {
+    const auto watchdog = start_watchdog(*world, folder / "watchdog", 1.0);
+    watch::activity().enter_step(41);
+    watch::activity().enter_phase("backward");
+    if (world->rank() == late) {
+      for (int tries = 0; tries < 6000 && !fs::exists(folder / "told"); ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+    report = lost(hasty->broadcast("wait for the root", &data, 1, core::DType::f64, late));
+    watch::activity().set_verdict(nullptr);  // it would end the program
+    if (report) test::write_text(folder / "told", *report);
+    let_arrive(*world, data);
+  }
+  CHECK(world->all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
+  if (report) {
+    CHECK(world->rank() != late);
+    CHECK(has(*report, "rank " + std::to_string(late) + " (host "));
+    CHECK(has(*report, ") is late: it computes since"));
+    CHECK(has(*report, "in step 41, phase backward, after \"start the watchdogs\" (number"));
+    CHECK(has(*report, ", in \"wait for the root\" (number 1 of group world)"));
+    CHECK(has(*report, "\nstack of rank " + std::to_string(late) + ":\n#0 "));
+    CHECK(has(*report, "comm_test+0x"));
+  }
+  world->barrier("all have looked at the folder");
+}
+
+TEST_CASE("two ranks that wait for each other in different collectives are both named") {
+  const auto world = make_world(60), first = make_world(60), second = make_world(60);
+  if (world->size() != 2) return;
+  const test::ScratchFolder scratch;
+  const fs::path folder = shared_folder(*world, scratch);
+  const int me = world->rank();
+  double of_first = me == 0 ? 7.0 : 0.0, of_second = me == 1 ? 7.0 : 0.0;
+  std::optional<std::string> report;
+  {
+    const auto watchdog = start_watchdog(*world, folder / "watchdog", 1.0);
+    const auto from_first = [&] { return lost(first->broadcast("from rank 0", &of_first, 1, core::DType::f64, 0)); };
+    const auto from_second = [&] { return lost(second->broadcast("from rank 1", &of_second, 1, core::DType::f64, 1)); };
+    // Each wants what the other one will send later. Whoever gives up goes on, which frees the other one.
+    report = me == 0 ? from_second() : from_first();
+    watch::activity().set_verdict(nullptr);  // it would end the program
+    CHECK_FALSE((me == 0 ? from_first() : from_second()).has_value());
+    let_arrive(*world, of_first);
+    let_arrive(*world, of_second);
+  }
+  CHECK(world->all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
+  if (report) {
+    CHECK(has(*report, "no rank is late, but ranks 0 and 1 wait for each other in different collectives"));
+    CHECK(has(*report, "rank 0 waits since"));
+    CHECK(has(*report, "in \"from rank 1\" (number 1 of group world)"));
+    CHECK(has(*report, "rank 1 waits since"));
+    CHECK(has(*report, "in \"from rank 0\" (number 1 of group world)"));
+  }
+  world->barrier("all have looked at the folder");
+}
+
+}  // namespace caravan::comm

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// One true rank among others that are only files, as those of other nodes are.
+#include "watch/watchdog.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "tests/io/scratch_folder.hpp"
+#include "tests/support/catch.hpp"
+
+namespace caravan::watch {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double deadline = 0.4;  // seconds
+constexpr double long_enough = 60;
+
+/// A rank of another node: its file, and a stack when there is an alarm.
+class FileRank {
+ public:
+  FileRank(const std::filesystem::path& folder, int rank, bool beats) : folder_(folder, rank), beats_(beats) {
+    state_.host = "n07";
+    state_.step = 41;
+    state_.phase = "backward";
+    state_.groups = {{{0, 0, "world"}, 10}};
+    folder_.write_state(state_);
+    thread_ = std::thread([this] {
+      while (!end_) {
+        if (beats_) {
+          ++state_.beat;
+          folder_.write_state(state_);
+          if (folder_.alarm()) folder_.write_stack("#0 a_function_that_hangs");
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    });
+  }
+  ~FileRank() {
+    end_ = true;
+    thread_.join();
+    folder_.clean_up();
+  }
+  FileRank(const FileRank&) = delete;
+  FileRank& operator=(const FileRank&) = delete;
+
+ private:
+  WatchFolder folder_;
+  bool beats_;
+  RankState state_;
+  std::atomic<bool> end_{false};
+  std::thread thread_;
+};
+
+/// This process as rank 0 of two, in a folder.
+struct RankZero {
+  test::ScratchFolder scratch;
+  std::filesystem::path folder = scratch / "watchdog";
+  int world = activity().add_group("world", 0, 0);
+
+  RankZero() { std::filesystem::create_directory(folder); }
+  ~RankZero() {
+    activity().go_on(Clock::now());
+    activity().remove_group(world);
+  }
+  RankZero(const RankZero&) = delete;
+  RankZero& operator=(const RankZero&) = delete;
+
+  std::unique_ptr<Watchdog> start() { return std::make_unique<Watchdog>(folder, deadline, NodePages(0, 2)); }
+  void wait() const {
+    activity().begin(world, 11);
+    activity().wait(world, 11, "sum loss", Clock::now());
+  }
+};
+
+/// Whether it comes true in time.
+bool comes(const std::function<bool()>& condition) {
+  const auto start = Clock::now();
+  while (!condition()) {
+    if (std::chrono::duration<double>(Clock::now() - start).count() > long_enough) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+bool has(const std::string& text, const std::string& part) {
+  UNSCOPED_INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+/// Runs `work` in a process of its own; its exit code, and what it wrote to standard error.
+std::pair<int, std::string> in_child(const std::filesystem::path& output, const std::function<void()>& work) {
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(open(output.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    work();
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_text(output)};
+}
+
+[[noreturn]] void spin() {
+  std::atomic<int> turns{0};
+  for (;;) ++turns;
+}
+
+}  // namespace
+
+TEST_CASE("a rank that computes while this one waits is named, with its stack") {
+  RankZero zero;
+  const FileRank other(zero.folder, 1, /*beats=*/true);
+  {
+    const auto watchdog = zero.start();
+    CHECK(activity().patience() > 0);
+    zero.wait();
+    REQUIRE(comes([] { return activity().verdict() != nullptr; }));
+    const std::string report = *activity().verdict();
+    CHECK(has(report, "rank 1 (host n07) is late: it computes since"));
+    CHECK(has(report, "in step 41, phase backward; rank 0 waits since"));
+    CHECK(has(report, ", in \"sum loss\" (number 11 of group world)"));
+    CHECK(has(report, "\nstack of rank 1:\n#0 a_function_that_hangs"));
+  }
+  CHECK(activity().verdict() == nullptr);
+  CHECK(activity().patience() == 0);
+  CHECK_FALSE(std::filesystem::exists(zero.folder / "rank-00000.json"));
+}
+
+TEST_CASE("a rank whose file does not change any more is named, and why it has no stack") {
+  RankZero zero;
+  const FileRank other(zero.folder, 1, /*beats=*/false);
+  const auto watchdog = zero.start();
+  zero.wait();
+  REQUIRE(comes([] { return activity().verdict() != nullptr; }));
+  CHECK(has(*activity().verdict(), "rank 1 (host n07) does not move any more since"));
+  CHECK(has(*activity().verdict(), "\nno stack of rank 1: its process does not run"));
+}
+
+TEST_CASE("a collective that ends after all withdraws the alarm") {
+  RankZero zero;
+  const FileRank other(zero.folder, 1, /*beats=*/false);  // so that the watchdog looks for two seconds
+  const auto watchdog = zero.start();
+  const WatchFolder folder(zero.folder, 1);
+  zero.wait();
+  REQUIRE(comes([&] { return folder.alarm(); }));
+  activity().go_on(Clock::now());
+  REQUIRE(comes([&] { return !folder.alarm(); }));
+  CHECK(activity().verdict() == nullptr);
+}
+
+TEST_CASE("a rank that another one looks for writes its stack, and takes it away when the alarm is over") {
+  RankZero zero;
+  const FileRank other(zero.folder, 1, /*beats=*/true);
+  const auto watchdog = zero.start();
+  const WatchFolder folder(zero.folder, 1);
+  REQUIRE(folder.raise_alarm());
+  REQUIRE(comes([&] { return folder.read_stack(0).has_value(); }));
+  CHECK(has(*folder.read_stack(0), "#0 "));
+  CHECK(has(*folder.read_stack(0), " in libc.so.6+0x"));  // it sleeps between two looks
+  CHECK(has(*folder.read_stack(0), "watch_test+0x"));
+  folder.withdraw_alarm();
+  REQUIRE(comes([&] { return !folder.read_stack(0).has_value(); }));
+}
+
+TEST_CASE("a rank that is alone and shows no progress ends with its own stack") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    activity().enter_step(9);
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "no rank waits for another, and none goes on: rank 0 (host "));
+  CHECK(has(text, "shows no progress since"));
+  CHECK(has(text, "in step 9"));
+  CHECK(has(text, "stack of rank 0:\n#0 watch_test+0x"));
+}
+
+TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
+  const test::ScratchFolder scratch;
+  const auto go_on_for = [&](const std::function<void(int)>& work) {
+    const auto [code, text] = in_child(scratch / "output", [&] {
+      const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+      const auto start = Clock::now();
+      for (int i = 0; std::chrono::duration<double>(Clock::now() - start).count() < 4 * deadline; ++i) work(i);
+      _exit(0);
+    });
+    CHECK(has(text, ""));
+    return code;
+  };
+  CHECK(go_on_for([](int) {
+          std::ifstream file("/proc/self/exe");
+          char byte = 0;
+          file.read(&byte, 1);
+        }) == 0);
+  CHECK(go_on_for([](int) {
+          void* fresh = mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+          *static_cast<volatile char*>(fresh) = 1;
+          munmap(fresh, 1 << 16);
+        }) == 0);
+  CHECK(go_on_for([](int) { activity().enter_phase("forward"); }) == 0);
+  const std::string file = (scratch / "written").string();
+  CHECK(go_on_for([&](int) {  // by another thread, while this one waits for it
+          std::thread([&] {
+            for (int i = 0; i < 100; ++i) {
+              std::this_thread::sleep_for(std::chrono::milliseconds(10));
+              test::write_text(file, "something");
+            }
+          }).join();
+        }) == 0);
+}
+
+TEST_CASE("a main thread that hangs inside of a collective's library does not keep its watchdog from ending the job") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true);
+    const auto watchdog = zero.start();
+    zero.wait();
+    spin();  // and does not look at the verdict
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "rank 1 (host n07) is late"));
+}
+
+TEST_CASE("time for which the process is stopped does not count") {
+  const test::ScratchFolder scratch;
+  const pid_t child = fork();
+  if (child == 0) {
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true);
+    const Watchdog watchdog(zero.folder, 1.0, NodePages(0, 2));
+    zero.wait();
+    // Half a second of its own, of which the watchdog has seen some; a busy machine may make as much more of it.
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    test::write_text(scratch / "ready", "");
+    for (int i = 0; i < 25; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::filesystem::remove_all(zero.scratch.path());
+    _exit(activity().verdict() != nullptr ? 76 : 0);
+  }
+  REQUIRE(comes([&] { return std::filesystem::exists(scratch / "ready"); }));
+  kill(child, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+  kill(child, SIGCONT);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+}
+
+TEST_CASE("timing leaves room for the verdict") {
+  for (const double seconds : {0.5, 3.0, 600.0, 1e6}) {
+    const Timing timing(seconds);
+    CAPTURE(seconds);
+    CHECK(timing.tick <= 1);
+    CHECK(timing.tick <= seconds / 10);
+    CHECK(timing.pace >= timing.tick);
+    CHECK(timing.still_elsewhere > 2 * timing.pace);
+    CHECK(timing.patience > 2 * timing.tick + timing.still_elsewhere + timing.stack);
+  }
+}
+
+}  // namespace caravan::watch
