@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Camelidae-8x7B from Llama-2-7B: sbatch [--account=… --partition=…] slurm/camelidae_8x7b.sh [SUBCOMMAND]
-# Submit it in the folder that holds slurm/ and inputs/ (or set CARAVAN_HOME to that folder), first with upcycle and
-# prepare, then without an argument to train. What the site needs (modules, CARAVAN_LAUNCH) belongs in the submitting
-# shell; inputs/camelidae_8x7b.ini names the variables to export. Not yet run on a GPU: the sizes are for CPU nodes
-# with 256 GB of memory and 64 cores.
+# Camelidae-8x7B from Llama-2-7B: sbatch slurm/camelidae_8x7b.sh [STAGE …] [OTHER.ini] [--section.key=value …]
+# From the dense model to the exported mixture; the same line goes on where an earlier job ended. What your site needs
+# comes from slurm/site.env (see site.example.env); inputs/camelidae_8x7b.ini names the variables to export.
+# Not yet run on a GPU: the sizes are for CPU nodes with 256 GB of memory and 64 cores.
 #SBATCH --job-name=camelidae_8x7b
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=8
@@ -15,5 +14,8 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-home=${CARAVAN_HOME:-${SLURM_SUBMIT_DIR:?submit this file with sbatch}}
-exec "$home/slurm/run.sh" "${1:-train}" "$home/inputs/camelidae_8x7b.ini" "${@:2}"
+for folder in "${CARAVAN_PREFIX:-${SLURM_SUBMIT_DIR:?submit this file with sbatch}}"/{,share/caravan/}slurm; do
+  [ ! -x "$folder/run.sh" ] || exec "$folder/run.sh" camelidae_8x7b.ini "$@"
+done
+echo "slurm/run.sh is not in ${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}: submit in the folder that holds slurm/, or set CARAVAN_PREFIX" >&2
+exit 2

@@ -1,108 +1,259 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# slurm/run.sh COMMAND CONFIG [--section.key=value …]: one subcommand of caravan in a Slurm batch job, kept going.
-# - USR1 (sent before the time limit, see --signal in the job scripts) and TERM (preemption) become USR1 for the ranks:
-#   they write a checkpoint and exit 75, and the job is queued again.
-# - A lost or hung rank (exit 76) and death by a signal: tried again in the same allocation, CARAVAN_RETRIES times.
-# - Everything else ends the job with caravan's exit code; so do two restarts in a row without a newer checkpoint.
-# Settings from the environment:
-#   CARAVAN          the program (default: build/caravan or bin/caravan near this script, else caravan in PATH)
-#   CARAVAN_LAUNCH   the launcher (default: srun; "srun --mpi=pmix" or "mpirun" where the site wants it)
-#   CARAVAN_RETRIES  how often a start of the job tries again after a failure (default 3)
-set -uo pipefail
+# slurm/run.sh CONFIG.ini … [STAGE …] [--section.key=value …]: the body of the job files beside it. Takes a dense model
+# all the way to the exported mixture in a Slurm batch job: upcycle, prepare, train, export, or the stages named
+# (evaluate may be one). Of several .ini files the last counts. A stage whose result lies on disk is passed over, so
+# that the same job may be started again at any point; what counts as a result is written at is_done.
+# - USR1 (sent before the time limit, see --signal in the job files) and TERM (preemption) become USR1 for the ranks:
+#   train writes a checkpoint and exits 75, and the job is queued again; a stage without checkpoints is begun again then.
+# - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
+# - A lost or hung rank (exit 76) and death by a signal: tried again in the same allocation.
+# - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
+# Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
+# CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS.
 
 say() { printf '%s run.sh: %s\n' "$(date '+%F %T')" "$*"; }
-stop() { say "${*:2}"; exit "$1"; }
+stop() {
+  say "${*:2}"
+  exit "$1"
+}
 
-[ $# -ge 2 ] || stop 2 "usage: run.sh COMMAND CONFIG [--section.key=value ...]"
-[ -n "${SLURM_JOB_ID:-}" ] || stop 2 "not inside a Slurm job; submit one of the job scripts beside this file with sbatch"
-config=$2
-[ -r "$config" ] || stop 2 "cannot read the configuration $config"
+[ -n "${SLURM_JOB_ID:-}" ] || stop 2 "not inside a Slurm job; submit one of the job files beside this file with sbatch"
+prefix=${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}
+share=$prefix
+[ -d "$share/slurm" ] || share=$prefix/share/caravan
+site=${CARAVAN_SITE:-$share/slurm/site.env}
+# shellcheck disable=SC1090  # the site's file
+[ ! -r "$site" ] || . "$site"
+set -uo pipefail
 
-home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-program=${CARAVAN:-}
-for candidate in "$home/build/caravan" "$home/../../bin/caravan" "$(command -v caravan)"; do
-  [ -n "$program" ] || { [ -x "$candidate" ] && program=$candidate; }
+arguments=("$@") config='' stages=() settings=()
+for argument in "$@"; do
+  case $argument in
+    *.ini) config=$argument ;;
+    upcycle | prepare | train | evaluate | export) stages+=("$argument") ;;
+    --*=*) settings+=("$argument") ;;
+    *) stop 2 "unknown argument \"$argument\"; use CONFIG.ini, stages (upcycle, prepare, train, evaluate, export) and --section.key=value" ;;
+  esac
 done
-[ -x "$program" ] || stop 2 "the program caravan was not found; set CARAVAN to its path"
+[ ${#stages[@]} -gt 0 ] || stages=(upcycle prepare train export)
+[ -n "$config" ] || stop 2 "no configuration: name an .ini file"
+[ -r "$config" ] || config=$share/inputs/$config
+[ -r "$config" ] || stop 2 "cannot read the configuration $config; set CARAVAN_PREFIX to the folder that holds inputs/, or give its path"
+
+program=${CARAVAN:-}
+for candidate in "$prefix/bin/caravan" "$prefix/build/caravan" "$prefix/../../bin/caravan" "$(command -v caravan)"; do
+  [ -n "$program" ] || [ ! -x "$candidate" ] || program=$candidate
+done
+[ -x "$program" ] || stop 2 "the program caravan was not found below $prefix; set CARAVAN_PREFIX, or CARAVAN to its path"
 read -ra launch <<<"${CARAVAN_LAUNCH:-srun}"
 retries=${CARAVAN_RETRIES:-3}
+most_restarts=${CARAVAN_MAX_RESTARTS:-100}
+[[ $retries =~ ^[0-9]+$ && $most_restarts =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES and CARAVAN_MAX_RESTARTS must be numbers"
 
-# The run folder, as caravan reads it: the last --run.folder, else the file's, with ${NAME} expanded.
-run_folder() {
-  local argument folder
-  folder=$(sed -n '/^\[run\]/,/^\[[^r]/s/^folder *= *//p' "$config" | head -n 1)
-  for argument in "$@"; do
-    case $argument in --run.folder=*) folder=${argument#--run.folder=} ;; esac
-  done
-  while [[ $folder =~ ^([^$]*)\$\{([A-Za-z_][A-Za-z_0-9]*)\}(.*)$ ]]; do
-    [ -n "${!BASH_REMATCH[2]:-}" ] || stop 2 "$config uses \${${BASH_REMATCH[2]}}, which is not set" >&2
-    folder=${BASH_REMATCH[1]}${!BASH_REMATCH[2]}${BASH_REMATCH[3]}
-  done
-  printf '%s\n' "$folder"
+# The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
+alone() { env -u SLURM_PROCID "$program" "$@"; }
+whole_config=$(alone train "$config" "${settings[@]}" --dump-config) || stop 2 "the configuration was refused"
+setting() {  # section.key
+  awk -v section="[${1%%.*}]" -v key="${1#*.}" \
+    '/^\[/ { inside = $0 == section } inside && $1 == key { sub(/^[^=]*= ?/, ""); print; exit }' <<<"$whole_config"
 }
-run=$(run_folder "$@") || stop 2 "the run folder is not known: export what $config names"
+run=$(setting run.folder)
 [ -n "$run" ] || stop 2 "$config sets no folder in [run]"
+mkdir -p -- "$run" || stop 74 "cannot make the run folder $run"
 
-# A checkpoint counts when its manifest is there: that is what commits it. −1: none.
+# --- What lies on disk.
+
+# The newest step that is committed, which its manifest does; −1: none.
 newest_step() {
-  local manifest step newest=-1
+  local manifest newest=-1
   for manifest in "$run"/checkpoints/step-*/manifest.json; do
-    step=${manifest%/manifest.json}
-    step=${step##*/step-}
-    [[ $step =~ ^[0-9]+$ && -e $manifest ]] && [ $((10#$step)) -gt "$newest" ] && newest=$((10#$step))
+    [[ -e $manifest && $manifest =~ /step-([0-9]+)/manifest.json$ ]] || continue
+    [ $((10#${BASH_REMATCH[1]})) -le "$newest" ] || newest=$((10#${BASH_REMATCH[1]}))
   done
   echo "$newest"
 }
-
-# What outlives a requeue: the newest checkpoint at the last restart and how many restarts in a row brought no newer.
-mkdir -p -- "$run" || stop 74 "cannot make the run folder $run"
-state=$run/.restarts-$SLURM_JOB_ID
-fruitless=0
-restarted=0
-last=$(newest_step)
-if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [ -r "$state" ]; then
-  read -r last fruitless <"$state"
-  restarted=1
-fi
-
-# Whether another start makes sense; after a restart without a newer checkpoint only once more.
-may_restart() {
-  local newest
-  newest=$(newest_step)
-  if [ "$newest" -gt "$last" ]; then
-    fruitless=0
-    last=$newest
-  elif [ "$restarted" -eq 1 ]; then
-    fruitless=$((fruitless + 1))
+# The step that evaluate and export take: the newest whose shards are whole, as they see it themselves.
+chosen_step() {
+  local step
+  step=$(setting evaluate.step)
+  [ "$step" != newest ] || step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
+  [[ $step =~ ^[0-9]+$ ]] && echo "$step"
+}
+planned_steps() {
+  local steps sequences batch
+  steps=$(setting train.steps)
+  if [ "$steps" = 0 ]; then
+    sequences=$(alone info "$(setting data.packed)" 2>/dev/null | sed -n 's/^ *sequences *\([0-9,]*\),.*/\1/p' | tr -d ,)
+    batch=$(setting train.batch)
+    [ -n "$sequences" ] || return 1
+    steps=$(($(setting train.epochs) * ((sequences + batch - 1) / batch)))
   fi
-  restarted=1
-  echo "$last $fruitless" >"$state"
-  [ "$fruitless" -lt 2 ]
+  echo "$steps"
 }
 
-launcher=
-stopping=
-forward() {
-  say "got $1; asking the ranks for a checkpoint"
-  stopping=$1
-  [ -n "$launcher" ] || return 0
+# Whether a stage's result is there and whole. Each result is put in its place by one rename, its last act: a manifest,
+# a packed file (after its held-out one), an exported folder.
+is_done() {
+  local path step
+  case $1 in
+    upcycle)
+      path=$(setting model.store)
+      [ -e "${path:-$run/checkpoints/step-00000000}/manifest.json" ] ;;
+    prepare)
+      path=$(setting data.held_out)
+      [ -e "$(setting data.packed)" ] &&
+        { [ "$(setting data.held_out_every)" = 0 ] || [ -e "${path:-$(setting data.packed).heldout}" ]; } ;;
+    train)
+      step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
+      [ -n "$step" ] && [ "$step" = "$(planned_steps)" ] ;;
+    evaluate)
+      step=$(chosen_step) && [ -e "$run/$(printf 'evaluate-step-%08d.json' "$step")" ] ;;
+    export)
+      path=$(setting export.folder)
+      step=$(chosen_step) || return 1
+      if [ -z "$path" ]; then
+        path=$run/export
+        [ "$(setting export.merge)" = true ] || path=$run/adapter
+        path=$path-$(printf 'step-%08d' "$step")
+      fi
+      grep -Eqs "step-0*$step\b" "$path/README.md" || return 1
+      [ ! -e "$path/UNVERIFIED" ] || stop 1 "$path is marked UNVERIFIED: it does not compute what the checkpoint does" ;;
+  esac
+}
+
+# A number that grows with what a restart would find: results of the first stages, then the newest step.
+progress() {
+  local stage finished=0
+  for stage in upcycle prepare; do
+    ! is_done "$stage" || finished=$((finished + 1))
+  done
+  echo $((finished * 10 ** 12 + $(newest_step) + 1))
+}
+
+# --- One job at a time in a run folder. A job that waits to start again keeps its claim.
+
+claim=$run/job.lock  # job and cluster, "4711 alpha"
+us="$SLURM_JOB_ID ${SLURM_CLUSTER_NAME:-}"
+job_lives() {
+  local answer
+  answer=$(squeue -h -j "$1" -o %T 2>&1) || { [[ $answer != *[Ii]nvalid\ job\ id* ]] && return 0; return 1; }
+  [ -n "$answer" ]
+}
+take_run_folder() {
+  local attempt holder job aside=$claim.$SLURM_JOB_ID
+  for ((attempt = 0; attempt < 5; ++attempt)); do
+    echo "$us" >"$aside" || stop 74 "cannot write into the run folder $run"
+    ln -- "$aside" "$claim" 2>/dev/null || true
+    rm -f -- "$aside"
+    holder=$(cat -- "$claim" 2>/dev/null)
+    [ "$holder" != "$us" ] || return 0
+    [ -n "$holder" ] || continue
+    job=${holder%% *}
+    if [ "${holder#* }" != "${us#* }" ] || job_lives "$job"; then
+      stop 2 "run folder $run is in use by job ${holder/ / of cluster }; wait for it, end it (scancel $job), or choose another run.folder. If that job is gone for good, remove $claim"
+    fi
+    mv -- "$claim" "$aside" 2>/dev/null || continue
+    if [ "$(cat -- "$aside")" != "$holder" ]; then  # another job was faster and this is its claim: put it back
+      ln -- "$aside" "$claim"
+      rm -f -- "$aside"
+      continue
+    fi
+    rm -f -- "$aside"
+    say "took the run folder over from job $job, which has ended"
+    # What its killed ranks left would count as alive for some minutes.
+    ! grep -Eqs "\"job\": *\"$job\"" "$run/lock" || rm -f -- "$run/lock"
+  done
+  stop 2 "run folder $run: several jobs are taking it at the same time; submit one"
+}
+release_run_folder() { [ "$(cat -- "$claim" 2>/dev/null)" != "$us" ] || rm -f -- "$claim"; }
+
+# --- Restarts: how many there were, how many in a row brought nothing newer, and what was there before the last start.
+
+first_job=${CARAVAN_FIRST_JOB:-$SLURM_JOB_ID}  # of a chain of resubmissions
+state=$run/restarts-$first_job
+[ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || [ "$first_job" != "$SLURM_JOB_ID" ] || rm -f -- "$state"
+
+# look_at_restart: sets restarts and fruitless to what the next start's would be; false, with $refusal, if it may not be.
+look_at_restart() {
+  local before now
+  now=$(progress)
+  restarts=0 fruitless=0 refusal=''
+  [ -r "$state" ] || return 0
+  read -r restarts fruitless before <"$state"
+  if [ "$now" -gt "$before" ]; then fruitless=0; elif [ "$restarts" -gt 0 ]; then fruitless=$((fruitless + 1)); fi
+  restarts=$((restarts + 1))
+  [ "$fruitless" -lt 2 ] || refusal="no newer checkpoint in two restarts in a row"
+  [ "$restarts" -le "$most_restarts" ] || refusal="restarted $most_restarts times already (CARAVAN_MAX_RESTARTS)"
+  [ -z "$refusal" ]
+}
+count_start() {
+  look_at_restart || stop "${status:-76}" "not started again: $refusal"
+  echo "$restarts $fruitless $(progress)" >"$state"
+}
+
+# The job goes to the queue again, by whatever way Slurm allows; does not come back. STATUS is what to end with.
+queue_again() {
+  local status=$1 reason=$2 answer new
+  look_at_restart || stop "$status" "$reason; $refusal; not queued again"
+  answer=$(squeue -h -j "$SLURM_JOB_ID" -o '%T %r' 2>/dev/null)
+  [[ $answer != COMPLETING* || $answer == *TimeLimit* ]] || stop "$status" "$reason; Slurm is ending this job ($answer)"
+  say "$reason; the job goes to the queue again"
+  trap - USR1 TERM EXIT  # the claim stays
+  if answer=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then
+    sleep 300  # Slurm ends this shell; leaving by itself would count as a failure
+    exit "$status"
+  fi
+  say "Slurm does not requeue it: $answer"
+  trap release_run_folder EXIT
+  new=$(resubmit) || stop "$status" "nor could it be submitted again: submit it by hand, and it goes on from here"
+  echo "$new ${us#* }" >"$claim.next" && mv -- "$claim.next" "$claim"
+  stop "$status" "goes on as job $new"
+}
+# What the command line of sbatch said is not in the script: the resources are asked for as they were given. The rest
+# must be in the job file or in SBATCH_… variables.
+resubmit() {
+  local options=(--parsable --dependency=singleton "--job-name=$SLURM_JOB_NAME") pair limit script
+  for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
+    ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
+    mem=SLURM_MEM_PER_NODE gpus-per-node=SLURM_GPUS_PER_NODE reservation=SLURM_JOB_RESERVATION; do
+    [ -z "${!pair#*=}" ] || options+=("--${pair%%=*}=${!pair#*=}")
+  done
+  limit=$(squeue -h -j "$SLURM_JOB_ID" -o %l) && options+=("--time=$limit")
+  script=$(mktemp) && scontrol write batch_script "$SLURM_JOB_ID" "$script" >&2 || return 1
+  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT sbatch "${options[@]}" "$script" "${arguments[@]}"
+}
+# --- The ranks.
+
+launcher='' stopping='' reminder=''
+signal_ranks() {
   case ${launch[0]##*/} in
     srun) scancel --signal=USR1 "$SLURM_JOB_ID" ;;  # reaches the steps, not this shell
     *) kill -USR1 "$launcher" ;;
-  esac
+  esac 2>/dev/null
 }
-trap 'forward USR1' USR1
-trap 'forward TERM' TERM
+on_signal() {
+  say "got $1; asking the ranks to stop"
+  stopping=$1
+  [ -n "$launcher" ] && [ -z "$reminder" ] || return 0
+  signal_ranks
+  # Ranks that were only being started have not heard it.
+  while sleep 5; do signal_ranks; done &
+  reminder=$!
+}
 
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}" \
   SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
+# All ranks leave with 75, not at the same instant: the first one must not have the others killed. One that is lost
+# takes the rest along after a minute at most.
+export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:-60}"
 
-attempt=0
-while :; do
-  say "start ${SLURM_RESTART_COUNT:-0}, attempt $attempt: ${launch[*]} $program $*"
-  "${launch[@]}" "$program" "$@" &
+# start_ranks NUMBER ARGUMENTS…: $status is how they ended.
+start_ranks() {
+  local late
+  "${launch[@]}" -n "$1" "$program" "${@:2}" &
   launcher=$!
+  [ -z "$stopping" ] || on_signal "$stopping"  # it came between two starts
   while :; do  # wait returns early when a trap ran
     wait "$launcher"
     status=$?
@@ -112,26 +263,46 @@ while :; do
   late=$?
   [ "$late" -eq 127 ] || status=$late
   launcher=
+  [ -z "$reminder" ] || kill "$reminder" 2>/dev/null
+  reminder=
+}
 
-  case $status in
-    0)
-      rm -f -- "$state"
-      stop 0 "done" ;;
-    75)
-      may_restart || stop 75 "no newer checkpoint in two restarts in a row; not queued again"
-      scontrol requeue "$SLURM_JOB_ID" || stop 75 "stopped with a good checkpoint, but the job could not be queued again: submit it"
-      trap - USR1 TERM
-      say "stopped with a good checkpoint; the job is queued again"
-      sleep 60  # Slurm ends this shell; leaving by itself would count as a failure
-      exit 75 ;;
-    76) reason="a rank was lost or hung" ;;
-    *)
-      { [ "$status" -gt 128 ] && [ "$status" -le 192 ]; } || stop "$status" "caravan ended with exit code $status"
-      reason="killed by signal $((status - 128))" ;;
-  esac
-  [ -z "$stopping" ] || stop "$status" "$reason while stopping after $stopping"
-  may_restart || stop "$status" "$reason; no newer checkpoint in two restarts in a row"
-  attempt=$((attempt + 1))
-  [ "$attempt" -le "$retries" ] || stop "$status" "$reason; gave up after $retries retries"
-  say "$reason; trying again from checkpoint $last"
+# run_stage STAGE: comes back when it is done.
+run_stage() {
+  local ranks=${SLURM_NTASKS:-1} reason
+  [ "$1" != prepare ] || ranks=1
+  while :; do
+    say "$1 on $ranks ranks, start ${SLURM_RESTART_COUNT:-0}, attempt $attempt: ${launch[*]} $program"
+    start_ranks "$ranks" "$1" "$config" "${settings[@]}"
+    case $status in
+      0) return 0 ;;
+      75) queue_again 75 "stopped with a good checkpoint" ;;
+      76) reason="a rank was lost or hung" ;;
+      *)
+        { [ "$status" -gt 128 ] && [ "$status" -le 192 ]; } || stop "$status" "$1 ended with exit code $status"
+        reason="killed by signal $((status - 128))" ;;
+    esac
+    [ -z "$stopping" ] || queue_again "$status" "$reason while stopping after $stopping"
+    attempt=$((attempt + 1))
+    [ "$attempt" -le "$retries" ] || stop "$status" "$reason; gave up after $retries retries (CARAVAN_RETRIES)"
+    count_start
+    say "$reason; trying again in this allocation"
+  done
+}
+
+take_run_folder
+trap release_run_folder EXIT
+trap 'on_signal USR1' USR1
+trap 'on_signal TERM' TERM
+attempt=0 status=''
+count_start
+for stage in "${stages[@]}"; do
+  if is_done "$stage"; then
+    say "$stage is done already"
+  else
+    [ -z "$stopping" ] || queue_again 75 "stopped between two stages"
+    run_stage "$stage"
+  fi
 done
+rm -f -- "$state"
+stop 0 "done"

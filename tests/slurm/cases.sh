@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What scripts/slurm_test.sh does to a job: one function a case, named case_…; the words are jobs.sh's.
+
+# From the dense model to the exported one; the same line again finds all of it done. The other cases take its result
+# for what an undisturbed run computes, and its beginning.
+case_finished() {
+  local before
+  submit
+  expect_end "$job" COMPLETED 0 0
+  expect_exported
+  [ "$(grep -o '"step":[0-9]*' "$CARAVAN_RUN/metrics.jsonl" | tail -n 1)" = '"step":12' ] ||
+    fail "training did not end with step 12"
+  before=$(cd -- "$CARAVAN_RUN" && find . -printf '%p %s %T@\n' | grep -v '^\. ' | sort)
+  submit
+  expect_end "$job" COMPLETED 0 0
+  for stage in upcycle prepare train export; do expect_job_says "$job" "$stage is done already"; done
+  [ "$before" = "$(cd -- "$CARAVAN_RUN" && find . -printf '%p %s %T@\n' | grep -v '^\. ' | sort)" ] ||
+    fail "a second job changed what the first one wrote"
+  # Without its last file, an exported folder is no result; and it is in the way of a new one.
+  mv -- "$CARAVAN_RUN/export-step-00000012/README.md" "$work/README.md"
+  submit
+  expect_end "$job" FAILED 2 0
+  expect_job_says "$job" "is not empty; choose another export.folder"
+  mv -- "$work/README.md" "$CARAVAN_RUN/export-step-00000012/README.md"
+}
+
+# Slurm looks for limits every 30 s and sends the signal in the minute before it is due: at its first look here.
+case_time_limit() {
+  begin_with_training
+  SBATCH_SIGNAL=B:USR1@50 submit --time=1
+  hold_at 3
+  wait_until 60 "the signal before the time limit" job_says "$job" "got USR1"
+  kill -CONT "${pids[@]}"
+  wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
+  scontrol update "JobId=$job" TimeLimit=20
+  expect_end "$job" COMPLETED 0 1
+  expect_calm_curve
+  expect_exported
+}
+
+# Slurm tells the ranks alone, by TERM, unless it is set up otherwise.
+case_preempted() {
+  local preempted urgent
+  begin_with_training
+  submit --nodelist="$1"
+  preempted=$job
+  hold_at 3
+  urgent=$(cd -- "$work/submit" && sbatch --parsable --job-name=urgent --partition=high --nodelist="$1" --exclusive \
+    --output=%x.%j.log --wrap='sleep 1')
+  wait_until 60 "the end of the grace time" asked_to_leave
+  kill -CONT "${pids[@]}"
+  expect_end "$urgent" COMPLETED 0 0
+  expect_job_says "$preempted" "stopped with a good checkpoint; the job goes to the queue again"
+  expect_end "$preempted" COMPLETED 0 1
+  expect_calm_curve
+}
+# Whether every rank has a signal waiting.
+asked_to_leave() {
+  local pid
+  for pid in "${pids[@]}"; do
+    [[ $(sed -n 's/^ShdPnd:[[:space:]]*//p' "/proc/$pid/status") =~ [1-9a-f] ]] || return 1
+  done
+}
+
+# On two nodes, one of which is lost: Slurm takes the job off the other and begins it elsewhere.
+case_node_down() {
+  local node
+  begin_with_training
+  submit --nodes=2 --ntasks-per-node=2
+  hold_at 6
+  node=$(scontrol show hostnames "$(job_field "$job" NodeList)" | tail -n 1)
+  scontrol update "NodeName=$node" State=DOWN Reason=test
+  expect_end "$job" COMPLETED 0 1
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
+  expect_calm_curve
+  scontrol update "NodeName=$node" State=RESUME
+}
+
+case_rank_killed() {
+  begin_with_training
+  submit
+  hold_at 6
+  kill -KILL "${pids[2]}"
+  kill -CONT "${pids[@]}" 2>/dev/null || true
+  expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "killed by signal 9"
+  expect_job_says "$job" "trying again in this allocation"
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
+  expect_calm_curve
+}
+
+# A rank that stands still: after watchdog.seconds the others end the job's step with 76.
+case_rank_hung() {
+  begin_with_training
+  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" submit --nodelist="$1" -- --watchdog.seconds=4
+  hold_at 6
+  kill -CONT "${pids[@]:0:3}"
+  expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "a rank was lost or hung; trying again in this allocation"
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
+  expect_calm_curve
+}
+
+# A second job on the same folder is refused. A cancelled one stays cancelled, and blocks nobody.
+case_cancelled() {
+  local first
+  begin_with_training
+  submit
+  first=$job
+  hold_at 6
+  submit
+  expect_end "$job" FAILED 2 0
+  expect_job_says "$job" "run folder $CARAVAN_RUN is in use by job $first"
+  scancel "$first"
+  wait_until 60 "the end of job $first" has_ended "$first"
+  has_state "$first" CANCELLED || fail "the cancelled job ended as $(squeue -h -t all -j "$first" -o %T)"
+  [ "$(squeue -h -t all -n "$case_name" -o %i | wc -l)" -eq 2 ] || fail "a cancelled job submitted itself again"
+  submit
+  expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "took the run folder over from job $first"
+  expect_calm_curve
+}
+
+# Where Slurm may not requeue, the job goes on as another one, which waits for its end.
+case_no_requeue() {
+  local first
+  begin_with_training
+  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" submit --no-requeue --nodelist="$1"
+  first=$job
+  hold_at 3
+  scancel --batch --signal=TERM "$first"
+  wait_until 60 "the signal" job_says "$first" "got TERM"
+  kill -CONT "${pids[@]}"
+  expect_end "$first" FAILED 75 0
+  job=$(sed -n 's/.*goes on as job \([0-9]*\)$/\1/p' "$(log_of "$first")")
+  [ -n "$job" ] || fail "job $first was not submitted again"
+  expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
+  expect_calm_curve
+}

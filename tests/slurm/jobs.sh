@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Jobs on the test's own Slurm, for scripts/slurm_test.sh: submit the project's job files, meet their ranks at a step,
+# wait for what becomes of them. Builds on tests/faults/common.sh and cluster.sh; a case runs in a shell of its own.
+
+case_name=  # of the case, and of its run folder below $work
+job=        # the newest job of the case
+pids=()     # the ranks of its training, once seen
+
+fail() {
+  say "FAILED: $*"
+  say "the queue:"
+  squeue -t all -o '%.6i %.10P %.12j %.10T %.6M %.20R %E' || true
+  tail -n 40 -- "$work/submit/$case_name".*.log || true
+  say "end of slurmctld's log:"
+  tail -n 25 -- "$cluster/slurmctld.log" || true
+  exit 1
+}
+
+# submit [sbatch's options] [-- arguments of the job file]: the 8x7B job file on four ranks of the tiny model; the job's
+# id is in $job. CARAVAN_RUN is the run folder.
+submit() {
+  local options=()
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    options+=("$1")
+    shift
+  done
+  [ $# -eq 0 ] || shift
+  job=$(cd -- "$work/submit" && sbatch --parsable --job-name="$case_name" --nodes=1 --ntasks-per-node=4 \
+    --cpus-per-task=1 --time=20 --output=%x.%j.log "${options[@]}" "$job_files/camelidae_8x7b.sh" \
+    "$CARAVAN_SOURCE/tests/slurm/tiny.ini" "$@") || fail "sbatch refused the job"
+  pids=()
+}
+log_of() { echo "$work/submit/$case_name.$1.log"; }
+job_says() { grep -qsF -- "$2" "$(log_of "$1")"; }
+expect_job_says() { job_says "$1" "$2" || fail "job $1 does not say \"$2\""; }
+expect_job_not_says() { ! job_says "$1" "$2" || fail "job $1 says \"$2\""; }
+job_field() { scontrol show job -o "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -n 1; }
+
+# wait_until SECONDS WHAT COMMAND…
+wait_until() {
+  local seconds=$1 what=$2 deadline=$((SECONDS + $1))
+  shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "$what did not happen in $seconds s"
+    nap 0.2
+  done
+}
+has_state() { [ "$(squeue -h -t all -j "$1" -o %T 2>/dev/null)" = "$2" ]; }
+has_ended() { [[ $(squeue -h -t all -j "$1" -o %T 2>/dev/null) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|PREEMPTED)$ ]]; }
+# expect_end JOB STATE EXIT RESTARTS
+expect_end() {
+  wait_until 150 "the end of job $1" has_ended "$1"
+  has_state "$1" "$2" || fail "job $1 ended as $(squeue -h -t all -j "$1" -o %T), not $2"
+  [ "$(job_field "$1" ExitCode)" = "$3:0" ] || fail "job $1 ended with $(job_field "$1" ExitCode), not $3"
+  [ "$(job_field "$1" Restarts)" = "$4" ] || fail "job $1 was restarted $(job_field "$1" Restarts) times, not $4"
+}
+
+# The ranks of the job's training.
+training_ranks() {
+  local pid command
+  for pid in $(cluster_processes); do
+    [ "$(readlink -- "/proc/$pid/exe")" = "$binary" ] || continue
+    command=$(tr '\0' ' ' <"/proc/$pid/cmdline") || continue
+    [[ $command == *" train "* && $command != *--dump-config* ]] || continue
+    grep -qszxF "SLURM_JOB_ID=$job" "/proc/$pid/environ" && echo "$pid"
+  done 2>/dev/null
+  return 0
+}
+# hold_at STEP: lets the ranks compute that step and stops them: $pids. As in common.sh they run in slices, so that no
+# machine is too fast for it.
+hold_at() {
+  local deadline=$((SECONDS + 120))
+  pids=()
+  while [ ${#pids[@]} -ne 4 ]; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "the training of job $job did not start"
+    ! has_ended "$job" || fail "job $job ended before step $1"
+    mapfile -t pids < <(training_ranks)
+    nap 0.05
+  done
+  kill -STOP "${pids[@]}"
+  while [ "$(last_step "$case_name")" -lt "$1" ]; do
+    kill -CONT "${pids[@]}" 2>/dev/null || true
+    nap 0.02
+    kill -STOP "${pids[@]}" 2>/dev/null || fail "job $job ended before step $1"
+    [ "$SECONDS" -lt "$deadline" ] || fail "job $job did not come to step $1"
+  done
+}
+# What the job computed, bit for bit what the undisturbed one did.
+expect_calm_curve() { (flock 8 && expect_same_curve "$case_name" finished) 8>"$work/compare.lock"; }
+expect_exported() { [ -e "$CARAVAN_RUN/export-step-00000012/README.md" ] || fail "$CARAVAN_RUN has no exported model"; }
+# A run folder with what upcycle and prepare wrote, so that the case begins with training.
+begin_with_training() {
+  mkdir -p -- "$CARAVAN_RUN/checkpoints"
+  cp -R -- "$work/finished/checkpoints/step-00000000" "$CARAVAN_RUN/checkpoints/"
+  cp -- "$work/finished/instructions.packed" "$work/finished/instructions.packed.heldout" "$CARAVAN_RUN/"
+}
