@@ -53,7 +53,7 @@ most_restarts=${CARAVAN_MAX_RESTARTS:-100}
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
-whole_config=$(alone train "$config" "${settings[@]}" --dump-config) || stop 2 "the configuration was refused"
+whole_config=$(alone upcycle "$config" "${settings[@]}" --dump-config) || stop 2 "the configuration was refused"
 setting() {  # section.key
   awk -v section="[${1%%.*}]" -v key="${1#*.}" \
     '/^\[/ { inside = $0 == section } inside && $1 == key { sub(/^[^=]*= ?/, ""); print; exit }' <<<"$whole_config"
@@ -213,11 +213,12 @@ queue_again() {
 # What the command line of sbatch said is not in the script: the resources are asked for as they were given. The rest
 # must be in the job file or in SBATCH_… variables.
 resubmit() {
-  local options=(--parsable --dependency=singleton "--job-name=$SLURM_JOB_NAME") pair limit script
+  local options=(--parsable --dependency=singleton "--job-name=$SLURM_JOB_NAME") pair variable limit script
   for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
     ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
     mem=SLURM_MEM_PER_NODE gpus-per-node=SLURM_GPUS_PER_NODE reservation=SLURM_JOB_RESERVATION; do
-    [ -z "${!pair#*=}" ] || options+=("--${pair%%=*}=${!pair#*=}")
+    variable=${pair#*=}
+    [ -z "${!variable:-}" ] || options+=("--${pair%%=*}=${!variable}")
   done
   limit=$(squeue -h -j "$SLURM_JOB_ID" -o %l) && options+=("--time=$limit")
   script=$(mktemp) && scontrol write batch_script "$SLURM_JOB_ID" "$script" >&2 || return 1

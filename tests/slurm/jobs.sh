@@ -56,16 +56,26 @@ expect_end() {
   [ "$(job_field "$1" Restarts)" = "$4" ] || fail "job $1 was restarted $(job_field "$1" Restarts) times, not $4"
 }
 
+job_processes() {
+  local pid
+  for pid in $(cluster_processes); do
+    ! grep -qszxF "SLURM_JOB_ID=$job" "/proc/$pid/environ" || echo "$pid"
+  done
+}
+# Those of the processes read whose command line matches the pattern.
+command_is() {
+  local pid
+  while read -r pid; do
+    # shellcheck disable=SC2053  # a pattern
+    [[ $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) != $1 ]] || echo "$pid"
+  done
+}
 # The ranks of the job's training.
 training_ranks() {
-  local pid command
-  for pid in $(cluster_processes); do
-    [ "$(readlink -- "/proc/$pid/exe")" = "$binary" ] || continue
-    command=$(tr '\0' ' ' <"/proc/$pid/cmdline") || continue
-    [[ $command == *" train "* && $command != *--dump-config* ]] || continue
-    grep -qszxF "SLURM_JOB_ID=$job" "/proc/$pid/environ" && echo "$pid"
-  done 2>/dev/null
-  return 0
+  local pid
+  for pid in $(job_processes | command_is '*/caravan train *'); do  # and of their launcher
+    [ "$(readlink -- "/proc/$pid/exe")" != "$binary" ] || echo "$pid"
+  done
 }
 # hold_at STEP: lets the ranks compute that step and stops them: $pids. As in common.sh they run in slices, so that no
 # machine is too fast for it.
