@@ -222,7 +222,8 @@ resubmit() {
   done
   limit=$(squeue -h -j "$SLURM_JOB_ID" -o %l) && options+=("--time=$limit")
   script=$(mktemp) && scontrol write batch_script "$SLURM_JOB_ID" "$script" >&2 || return 1
-  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT sbatch "${options[@]}" "$script" "${arguments[@]}"
+  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT sbatch "${options[@]}" "$script" "${arguments[@]}" || return 1
+  rm -f -- "$script"
 }
 # --- The ranks.
 

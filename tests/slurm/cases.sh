@@ -39,7 +39,7 @@ case_time_limit() {
   expect_exported
 }
 
-# Slurm tells the ranks alone, by TERM, unless it is set up otherwise.
+# Slurm wakes the ranks and tells them alone, by TERM, unless it is set up otherwise.
 case_preempted() {
   local preempted urgent
   begin_with_training
@@ -47,22 +47,12 @@ case_preempted() {
   preempted=$job
   hold_at 3
   urgent=$(cd -- "$work/submit" && sbatch --parsable --job-name=urgent --partition=high --nodelist="$1" --exclusive \
-    --output=%x.%j.log --wrap='sleep 1')
-  wait_until 60 "the end of the grace time" asked_to_leave
-  kill -CONT "${pids[@]}"
+    --output=%x-%j.log --wrap='sleep 1')
   expect_end "$urgent" COMPLETED 0 0
   expect_job_says "$preempted" "stopped with a good checkpoint; the job goes to the queue again"
   expect_end "$preempted" COMPLETED 0 1
   expect_calm_curve
 }
-# Whether every rank has a signal waiting.
-asked_to_leave() {
-  local pid
-  for pid in "${pids[@]}"; do
-    [[ $(sed -n 's/^ShdPnd:[[:space:]]*//p' "/proc/$pid/status") =~ [1-9a-f] ]] || return 1
-  done
-}
-
 # On two nodes, one of which is lost: Slurm takes the job off the other and begins it elsewhere.
 case_node_down() {
   local node

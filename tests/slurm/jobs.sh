@@ -11,7 +11,7 @@ fail() {
   say "FAILED: $*"
   say "the queue:"
   squeue -t all -o '%.6i %.10P %.12j %.10T %.6M %.20R %E' || true
-  tail -n 40 -- "$work/submit/$case_name".*.log || true
+  tail -n 40 -- "$work/submit/$case_name"-*.log || true
   say "end of slurmctld's log:"
   tail -n 25 -- "$cluster/slurmctld.log" || true
   exit 1
@@ -27,11 +27,11 @@ submit() {
   done
   [ $# -eq 0 ] || shift
   job=$(cd -- "$work/submit" && sbatch --parsable --job-name="$case_name" --nodes=1 --ntasks-per-node=4 \
-    --cpus-per-task=1 --time=20 --output=%x.%j.log "${options[@]}" "$job_files/camelidae_8x7b.sh" \
+    --cpus-per-task=1 --time=20 "${options[@]}" "$job_files/camelidae_8x7b.sh" \
     "$CARAVAN_SOURCE/tests/slurm/tiny.ini" "$@") || fail "sbatch refused the job"
   pids=()
 }
-log_of() { echo "$work/submit/$case_name.$1.log"; }
+log_of() { echo "$work/submit/$case_name-$1.log"; }  # as the job file says
 job_says() { grep -qsF -- "$2" "$(log_of "$1")"; }
 expect_job_says() { job_says "$1" "$2" || fail "job $1 does not say \"$2\""; }
 expect_job_not_says() { ! job_says "$1" "$2" || fail "job $1 says \"$2\""; }
