@@ -21,15 +21,24 @@ fi
 . "$root/tests/slurm/jobs.sh"
 . "$root/tests/slurm/cases.sh"
 
-lanes=()
+limit=600  # seconds: what a killed script started would stay, so it ends by itself before a test runner kills it
+timer=
 end() {
-  local lane
-  for lane in "${lanes[@]}"; do kill "$lane" 2>/dev/null || true; done
+  [ -z "$timer" ] || kill "$timer" 2>/dev/null || true
   stop_cluster
   clean_up
 }
 trap end EXIT
 chmod 711 "$work"
+(
+  exec >/dev/null 2>&1
+  trap 'kill "$!"; exit' TERM
+  sleep "$limit" &
+  wait
+  kill -TERM "$$"
+) &
+timer=$!
+trap 'say "FAILED: not done in $limit s" >&2; exit 1' TERM
 
 # An installed tree and a source tree, in which the job files must find the program, the body and the configurations.
 mkdir -p -- "$work/submit" "$work/installed/bin" "$work/installed/share/caravan"
@@ -57,7 +66,8 @@ run_case() {
   printf '%-16s ok %4d s\n' "$1" $((SECONDS - began))
 }
 cases=("$@")
-[ ${#cases[@]} -gt 0 ] || cases=(time_limit preempted node_down rank_killed rank_hung cancelled no_requeue)
+[ ${#cases[@]} -gt 0 ] || cases=(time_limit preempted node_down rank_killed rank_hung cancelled no_requeue
+  no_progress most_restarts)
 run_case finished
 for case in "${cases[@]}"; do
   run_case "$case" "$first_node"

@@ -53,18 +53,20 @@ case_preempted() {
   expect_end "$preempted" COMPLETED 0 1
   expect_calm_curve
 }
-# On two nodes, one of which is lost: Slurm takes the job off the other and begins it elsewhere.
+# On two nodes, one of which is lost with its ranks: Slurm takes the job off the other and begins it again.
 case_node_down() {
   local node
   begin_with_training
   submit --nodes=2 --ntasks-per-node=2
   hold_at 6
   node=$(scontrol show hostnames "$(job_field "$job" NodeList)" | tail -n 1)
+  for pid in "${pids[@]}"; do
+    ! grep -qszxF "SLURMD_NODENAME=$node" "/proc/$pid/environ" || kill -KILL "$pid"
+  done
   scontrol update "NodeName=$node" State=DOWN Reason=test
   expect_end "$job" COMPLETED 0 1
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
   expect_calm_curve
-  scontrol update "NodeName=$node" State=RESUME
 }
 
 case_rank_killed() {
@@ -138,4 +140,36 @@ case_no_requeue() {
   expect_end "$job" COMPLETED 0 0
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
   expect_calm_curve
+}
+
+# Ranks that die before every checkpoint are not started for ever.
+case_no_progress() {
+  local attempt
+  begin_with_training
+  CARAVAN_RETRIES=9 submit
+  for attempt in 1 2 3; do
+    hold_at 1
+    kill -KILL "${pids[@]}"
+    wait_until 60 "the end of attempt $attempt" launcher_noticed "$attempt"
+  done
+  expect_end "$job" FAILED 137 0
+  expect_job_says "$job" "no newer checkpoint in two restarts in a row"
+}
+launcher_noticed() { has_ended "$job" || job_says "$job" "attempt $1: srun"; }
+
+# Nor is a job that gets on, but is stopped again and again, beyond what was allowed.
+case_most_restarts() {
+  begin_with_training
+  CARAVAN_MAX_RESTARTS=1 submit
+  hold_at 2
+  scancel --batch --signal=USR1 "$job"
+  wait_until 60 "the signal" job_says "$job" "got USR1"
+  kill -CONT "${pids[@]}"
+  wait_until 60 "the requeue" job_says "$job" "the job goes to the queue again"
+  wait_until 60 "the second start" job_says "$job" "start 1, attempt 0"
+  hold_at 6
+  scancel --batch --signal=USR1 "$job"
+  kill -CONT "${pids[@]}"
+  expect_end "$job" FAILED 75 1
+  expect_job_says "$job" "restarted 1 times already (CARAVAN_MAX_RESTARTS)"
 }

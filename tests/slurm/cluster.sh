@@ -43,8 +43,8 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-# A requeued job may start again after cred_expire + 1 seconds.
-AuthInfo=socket=$cluster/munge.socket,cred_expire=4
+# A requeued job may start again after cred_expire + 1 seconds; 5 is the least that Slurm takes.
+AuthInfo=socket=$cluster/munge.socket,cred_expire=5
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmctldPort=$port
