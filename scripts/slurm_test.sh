@@ -41,10 +41,11 @@ timer=$!
 trap 'say "FAILED: not done in $limit s" >&2; exit 1' TERM
 
 # An installed tree and a source tree, in which the job files must find the program, the body and the configurations.
-mkdir -p -- "$work/submit" "$work/installed/bin" "$work/installed/share/caravan"
-ln -s -- "$binary" "$work/installed/bin/caravan"
-ln -s -- "$root/slurm" "$root/inputs" "$work/installed/share/caravan/"
-export CARAVAN_PREFIX=$work/installed CARAVAN_SITE=$work/none
+mkdir -p -- "$work/submit/build" "$work/installed/bin" "$work/installed/share/caravan"
+for folder in installed/bin submit/build; do ln -s -- "$binary" "$work/$folder/caravan"; done
+for folder in installed/share/caravan submit; do ln -s -- "$root/slurm" "$root/inputs" "$work/$folder/"; done
+echo "echo \"the test's site file\"" >"$work/site.env"
+export CARAVAN_PREFIX=$work/installed CARAVAN_SITE=$work/site.env
 job_files=$work/installed/share/caravan/slurm
 steps=12
 
@@ -66,7 +67,7 @@ run_case() {
   printf '%-16s ok %4d s\n' "$1" $((SECONDS - began))
 }
 cases=("$@")
-[ ${#cases[@]} -gt 0 ] || cases=(time_limit preempted node_down rank_killed rank_hung cancelled no_requeue
+[ ${#cases[@]} -gt 0 ] || cases=(half_done time_limit preempted node_down rank_killed rank_hung cancelled no_requeue
   no_progress most_restarts)
 run_case finished
 for case in "${cases[@]}"; do

@@ -166,6 +166,7 @@ take_run_folder() {
   done
   stop 2 "run folder $run: several jobs are taking it at the same time; submit one"
 }
+# shellcheck disable=SC2317  # a trap calls it
 release_run_folder() { [ "$(cat -- "$claim" 2>/dev/null)" != "$us" ] || rm -f -- "$claim"; }
 
 # --- Restarts: how many there were, how many in a row brought nothing newer, and what was there before the last start.
@@ -246,6 +247,10 @@ on_signal() {
 
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}" \
   SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
+# When the job must have ended, which Slurm itself says from version 23.02.
+if [ -z "${SLURM_JOB_END_TIME:-}" ] && end=$(squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null); then
+  end=$(date -d "$end" +%s 2>/dev/null) && export SLURM_JOB_END_TIME="$end"
+fi
 # All ranks leave with 75, not at the same instant: the first one must not have the others killed. One that is lost
 # takes the rest along after a minute at most.
 export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:-60}"

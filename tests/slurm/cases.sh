@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2154  # slurm_test.sh, common.sh and cluster.sh set what is used here
 # What scripts/slurm_test.sh does to a job: one function a case, named case_…; the words are jobs.sh's.
 
 # From the dense model to the exported one; the same line again finds all of it done. The other cases take its result
@@ -8,11 +9,12 @@ case_finished() {
   local before
   submit
   expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "the test's site file"
   expect_exported
   [ "$(grep -o '"step":[0-9]*' "$CARAVAN_RUN/metrics.jsonl" | tail -n 1)" = '"step":12' ] ||
     fail "training did not end with step 12"
   before=$(cd -- "$CARAVAN_RUN" && find . -printf '%p %s %T@\n' | grep -v '^\. ' | sort)
-  submit
+  CARAVAN_PREFIX='' submit  # all is found where it is submitted
   expect_end "$job" COMPLETED 0 0
   for stage in upcycle prepare train export; do expect_job_says "$job" "$stage is done already"; done
   [ "$before" = "$(cd -- "$CARAVAN_RUN" && find . -printf '%p %s %T@\n' | grep -v '^\. ' | sort)" ] ||
@@ -23,6 +25,22 @@ case_finished() {
   expect_end "$job" FAILED 2 0
   expect_job_says "$job" "is not empty; choose another export.folder"
   mv -- "$work/README.md" "$CARAVAN_RUN/export-step-00000012/README.md"
+}
+
+# What jobs leave that are killed in upcycle, prepare and export is no result.
+case_half_done() {
+  begin_with_training
+  mv -- "$CARAVAN_RUN/checkpoints/step-00000000/manifest.json" "$CARAVAN_RUN/checkpoints/step-00000000/manifest.json.tmp"
+  rm -- "$CARAVAN_RUN/instructions.packed"  # the last one that prepare puts in its place
+  submit
+  expect_end "$job" COMPLETED 0 0
+  for stage in upcycle prepare train export; do expect_job_not_says "$job" "$stage is done already"; done
+  expect_calm_curve
+  mv -- "$CARAVAN_RUN/export-step-00000012" "$CARAVAN_RUN/export-step-00000012.unfinished"
+  submit
+  expect_end "$job" COMPLETED 0 0
+  for stage in upcycle prepare train; do expect_job_says "$job" "$stage is done already"; done
+  expect_exported
 }
 
 # Slurm looks for limits every 30 s and sends the signal in the minute before it is due: at its first look here.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2154  # slurm_test.sh, common.sh and cluster.sh set what is used here
 # Jobs on the test's own Slurm, for scripts/slurm_test.sh: submit the project's job files, meet their ranks at a step,
 # wait for what becomes of them. Builds on tests/faults/common.sh and cluster.sh; a case runs in a shell of its own.
 
