@@ -96,6 +96,7 @@ bool has(const std::string& text, const std::string& part) {
 std::pair<int, std::string> in_child(const std::filesystem::path& output, const std::function<void()>& work) {
   const pid_t child = fork();
   if (child == 0) {
+    setenv("TMPDIR", output.parent_path().c_str(), 1);  // what it leaves goes with the test's own folder
     dup2(open(output.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
     work();
     _exit(0);
@@ -232,6 +233,7 @@ TEST_CASE("time for which the process is stopped does not count") {
   const test::ScratchFolder scratch;
   const pid_t child = fork();
   if (child == 0) {
+    setenv("TMPDIR", scratch.path().c_str(), 1);  // what it leaves goes with the test's own folder
     RankZero zero;
     const FileRank other(zero.folder, 1, /*beats=*/true);
     const Watchdog watchdog(zero.folder, 1.0, NodePages(0, 2));
@@ -240,7 +242,6 @@ TEST_CASE("time for which the process is stopped does not count") {
     std::this_thread::sleep_for(std::chrono::milliseconds(250));
     test::write_text(scratch / "ready", "");
     for (int i = 0; i < 25; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    std::filesystem::remove_all(zero.scratch.path());
     _exit(activity().verdict() != nullptr ? 76 : 0);
   }
   REQUIRE(comes([&] { return std::filesystem::exists(scratch / "ready"); }));
