@@ -46,8 +46,9 @@ case_half_done() {
 # Slurm looks for limits every 30 s and sends the signal in the minute before it is due: at its first look here.
 case_time_limit() {
   begin_with_training
-  SBATCH_SIGNAL=B:USR1@50 submit --time=1
+  SBATCH_SIGNAL=B:USR1@100 submit
   hold_at 3
+  scontrol update "JobId=$job" TimeLimit=2  # only now, or the signal might come before the first step
   wait_until 60 "the signal before the time limit" job_says "$job" "got USR1"
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
