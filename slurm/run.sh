@@ -285,6 +285,9 @@ run_stage() {
       0) return 0 ;;
       75) queue_again 75 "stopped with a good checkpoint" ;;
       76) reason="a rank was lost or hung" ;;
+      # Also when preempted while it loaded: nothing is lost by another start, and two without a checkpoint are the end.
+      70) [ -n "$stopping" ] || stop 70 "$1 ended with exit code 70"
+        reason="stopped before anything was finished" ;;
       *)
         { [ "$status" -gt 128 ] && [ "$status" -le 192 ]; } || stop "$status" "$1 ended with exit code $status"
         reason="killed by signal $((status - 128))" ;;

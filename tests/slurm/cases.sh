@@ -58,6 +58,28 @@ case_time_limit() {
   expect_exported
 }
 
+# Told to stop while it loads: nothing is finished, and nothing is lost either.
+case_stopped_early() {
+  begin_with_training
+  submit
+  hold_until "handling signals" all_catch_usr1
+  scancel --batch --signal=USR1 "$job"
+  wait_until 60 "the signal" job_says "$job" "got USR1"
+  kill -CONT "${pids[@]}"
+  wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished while stopping after USR1; the job goes"
+  expect_end "$job" COMPLETED 0 1
+  expect_calm_curve
+}
+
+# Bit 9 of the signals that a process catches: the ranks do from the start of the program on, before MPI's.
+all_catch_usr1() {
+  local pid caught
+  for pid in "${pids[@]}"; do
+    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status")
+    [ $((0x$caught & 0x200)) -ne 0 ] || return 1
+  done
+}
+
 # Slurm wakes the ranks and tells them alone, by TERM, unless it is set up otherwise.
 case_preempted() {
   local preempted urgent

@@ -80,21 +80,25 @@ training_ranks() {
 }
 # hold_at STEP: lets the ranks compute that step and stops them: $pids. As in common.sh they run in slices, so that no
 # machine is too fast for it.
-hold_at() {
-  local deadline=$((SECONDS + 120))
+hold_at() { hold_until "step $1" has_computed "$1"; }
+has_computed() { [ "$(last_step "$case_name")" -ge "$1" ]; }
+# hold_until WHAT COMMAND…: stops them when the command succeeds.
+hold_until() {
+  local what=$1 deadline=$((SECONDS + 120))
+  shift
   pids=()
   while [ ${#pids[@]} -ne 4 ]; do
     [ "$SECONDS" -lt "$deadline" ] || fail "the training of job $job did not start"
-    ! has_ended "$job" || fail "job $job ended before step $1"
+    ! has_ended "$job" || fail "job $job ended before $what"
     mapfile -t pids < <(training_ranks)
     nap 0.05
   done
   kill -STOP "${pids[@]}"
-  while [ "$(last_step "$case_name")" -lt "$1" ]; do
+  until "$@"; do
     kill -CONT "${pids[@]}" 2>/dev/null || true
-    nap 0.02
-    kill -STOP "${pids[@]}" 2>/dev/null || fail "job $job ended before step $1"
-    [ "$SECONDS" -lt "$deadline" ] || fail "job $job did not come to step $1"
+    nap 0.01
+    kill -STOP "${pids[@]}" 2>/dev/null || fail "job $job ended before $what"
+    [ "$SECONDS" -lt "$deadline" ] || fail "job $job did not come to $what"
   done
 }
 # What the job computed, bit for bit what the undisturbed one did.
