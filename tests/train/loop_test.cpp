@@ -3,7 +3,6 @@
 #include "train/loop.hpp"
 
 #include <csignal>
-#include <cstdlib>
 #include <map>
 #include <sstream>
 
@@ -360,44 +359,6 @@ TEST_CASE("the last save is begun while there is time for it") {
   CHECK(evaluating.evaluations == Steps{2});
   CHECK(evaluating.saves == Steps{1, 2});
   CHECK_FALSE(evaluating.losses.at(2));
-}
-
-TEST_CASE("a deadline counts steps, saves and the margin") {
-  train::Deadline deadline(1000, 60, 30);
-  CHECK(deadline.fits(10, false, 900));
-  CHECK_FALSE(deadline.fits(10.5, false, 900));
-  CHECK(deadline.fits(10, true, 870));
-  CHECK_FALSE(deadline.fits(10.5, true, 870));
-  deadline.saved(2);  // measured: the assumption is forgotten
-  CHECK(deadline.save() == 2);
-  deadline.saved(5);
-  deadline.saved(3);
-  CHECK(deadline.save() == 5);
-  deadline.stepped(4);
-  deadline.stepped(2);
-  CHECK(deadline.longest_step() == 4);
-  CHECK(deadline.fits(4, false, 931));
-  CHECK_FALSE(deadline.fits(4, false, 931.5));
-  CHECK(train::Deadline().fits(1e9, true, 1e12));
-}
-
-TEST_CASE("the end of the job comes from the environment") {
-  unsetenv("CARAVAN_END_TIME");
-  unsetenv("SLURM_JOB_END_TIME");
-  CHECK_FALSE(train::end_of_job());
-  setenv("SLURM_JOB_END_TIME", "1900000000", 1);
-  CHECK(train::end_of_job() == 1900000000);
-  setenv("CARAVAN_END_TIME", "1800000000", 1);
-  CHECK(train::end_of_job() == 1800000000);
-  for (const char* wrong : {"soon", "1800000000 s", "-5", "0", "nan"}) {
-    setenv("CARAVAN_END_TIME", wrong, 1);
-    test::expect_error(core::ExitCode::bad_input, {"CARAVAN_END_TIME", wrong}, [] { train::end_of_job(); });
-  }
-  setenv("CARAVAN_END_TIME", "", 1);
-  setenv("SLURM_JOB_END_TIME", "Unknown", 1);
-  CHECK_FALSE(train::end_of_job());
-  unsetenv("CARAVAN_END_TIME");
-  unsetenv("SLURM_JOB_END_TIME");
 }
 
 // The last test case: a signal that came stays for the rest of the process.
