@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // mpirun -n N checkpoint_cost FOLDER MEGABYTES ROUNDS: what a checkpoint costs, with so many MB on every rank. In every
 // round all ranks together, one thing after another: a copy of the bytes in memory; the stall of a background save; its
-// writing; the same bytes with plain write and fsync into as many files; reading both back, after the kernel was asked
-// to forget them; checksums. Times are the slowest rank's, ratios medians of those within a round.
+// writing; as many bytes by dd and by plain write and fsync into as many files, before the save in every other round;
+// reading both back, after the kernel was asked to forget them; checksums. Times are the slowest rank's, ratios medians
+// of those within a round.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -63,6 +64,14 @@ void write_plainly(const fs::path& path, const char* data, std::size_t bytes) {
   if (::fsync(file.get()) != 0) core::bad_input(path.string(), ": fsync failed");
 }
 
+// dd, so that the comparison is with a program that everybody has.
+void write_with_dd(const fs::path& path, std::size_t bytes) {
+  constexpr std::size_t unit = std::size_t{4} << 20;
+  const std::string command = core::concat("dd if=/dev/zero of='", path.string(), "' bs=4M conv=fsync status=none count=",
+                                           bytes / unit);
+  if (std::system(command.c_str()) != 0) core::bad_input(command, ": failed");
+}
+
 void read_plainly(const fs::path& path, char* data, std::size_t bytes) {
   const io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   for (std::size_t at = 0; at < bytes;) {
@@ -72,11 +81,11 @@ void read_plainly(const fs::path& path, char* data, std::size_t bytes) {
   }
 }
 
-enum Measure { copy, stall, save, plain_write, load, plain_read, hash, measures };
+enum Measure { copy, stall, save, plain_write, dd, load, plain_read, hash, measures };
 using Times = std::array<double, measures>;
 
 Times measure(comm::Communicator& world, const fs::path& folder, checkpoint::BackgroundSave& background,
-              const std::vector<float>& values, std::vector<float>& other) {
+              const std::vector<float>& values, std::vector<float>& other, bool save_first) {
   const std::size_t bytes = values.size() * sizeof(float);
   const auto* data = reinterpret_cast<const char*>(values.data());
   const fs::path saved = folder / "step-00000001";
@@ -84,12 +93,20 @@ Times measure(comm::Communicator& world, const fs::path& folder, checkpoint::Bac
   Times times{};
   times[copy] = seconds_of(world, [&] { std::memcpy(other.data(), data, bytes); });
   const std::vector<checkpoint::Piece> pieces = pieces_of(world, values);
-  times[stall] = seconds_of(world, [&] { background.begin({.folder = saved, .step = 1}, pieces); });
-  while (!background.written(std::chrono::seconds(1))) {
-  }
-  times[save] = world.all_reduce("slowest", background.seconds(), comm::Reduce::max);
-  background.commit();
+  const auto save_it = [&] {
+    times[stall] = seconds_of(world, [&] { background.begin({.folder = saved, .step = 1}, pieces); });
+    while (!background.written(std::chrono::seconds(1))) {
+    }
+    times[save] = world.all_reduce("slowest", background.seconds(), comm::Reduce::max);
+    background.commit();
+  };
+  if (save_first) save_it();
+  times[dd] = seconds_of(world, [&] { write_with_dd(plain, bytes); });
+  fs::remove(plain);
   times[plain_write] = seconds_of(world, [&] { write_plainly(plain, data, bytes); });
+  fs::remove(plain);  // so that all find as much memory free for the system's cache
+  if (!save_first) save_it();
+  write_plainly(plain, data, bytes);
 
   for (const auto& entry : fs::directory_iterator(saved)) forget(entry.path());
   forget(plain);
@@ -134,6 +151,7 @@ void report(const std::vector<Times>& rounds, double bytes, int ranks) {
               ratio(stall, copy));
   std::printf("save               %8.0f\n", rate(save));
   std::printf("write and fsync    %8.0f, the save's time by this %.2f\n", rate(plain_write), ratio(save, plain_write));
+  std::printf("dd conv=fsync      %8.0f, the save's bandwidth by this %.2f\n", rate(dd), ratio(dd, save));
   std::printf("load               %8.0f\n", rate(load));
   std::printf("read               %8.0f, the load's time by this %.2f\n", rate(plain_read), ratio(load, plain_read));
   std::printf("checksums          %8.0f\n", rate(hash));
@@ -151,7 +169,7 @@ void run(const fs::path& folder, std::size_t megabytes, int count) {
   background.reserve(pieces_of(*world, values));
   std::vector<Times> rounds;
   for (int round = 0; round <= count; ++round) {
-    const Times times = measure(*world, folder, background, values, other);
+    const Times times = measure(*world, folder, background, values, other, round % 2 == 0);
     if (round > 0) rounds.push_back(times);  // the first warms up
   }
   if (world->rank() == 0) report(rounds, static_cast<double>(values.size() * sizeof(float)), world->size());

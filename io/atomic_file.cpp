@@ -68,12 +68,6 @@ void write_all(int descriptor, const void* data, std::size_t bytes, const std::f
   }
 }
 
-void fsync_file(const std::filesystem::path& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.is_open()) throw_system_error("open", path, errno);
-  if (::fsync(file.get()) != 0) throw_system_error("write", path, errno);
-}
-
 void fsync_folder(const std::filesystem::path& folder) {
   const FileDescriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!file.is_open()) throw_system_error("open", folder, errno);

@@ -38,8 +38,6 @@ std::string read_file(const std::filesystem::path& path);
 /// Writes everything, whatever portion the system takes at once. `path` is for the message.
 void write_all(int descriptor, const void* data, std::size_t bytes, const std::filesystem::path& path);
 
-/// Makes a file's bytes durable.
-void fsync_file(const std::filesystem::path& path);
 /// Makes a folder's entries (creations, renames) durable; a file system that cannot do that for folders is accepted.
 void fsync_folder(const std::filesystem::path& folder);
 

@@ -44,15 +44,6 @@ std::jthread start_thread(Work&& work) {
   return thread;
 }
 
-void give_up_when_asked(std::vector<Piece>& pieces, const std::stop_token& token) {
-  for (Piece& piece : pieces) {
-    piece.fill = [fill = std::move(piece.fill), token](std::int64_t begin, std::int64_t end, void* out) {
-      if (token.stop_requested()) throw core::Error(core::ExitCode::internal, "the save was given up");
-      fill(begin, end, out);
-    };
-  }
-}
-
 }  // namespace
 
 void BackgroundSave::reserve(const std::vector<Piece>& pieces) {
@@ -94,10 +85,9 @@ void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces
   if (!in_background_) return finish(promise, write_shard(request_->folder, world_.rank(), pieces));
   const comm::Failure failure = comm::attempt([&] {
     writer_ = start_thread([finish, to = std::move(promise), folder = request_->folder, rank = world_.rank(),
-                            own = copied(pieces)](const std::stop_token& token) mutable {
+                            own = copied(pieces)](const std::stop_token& stop) mutable {
       pthread_setname_np(pthread_self(), "caravan-save");  // for top -H, debuggers and tests
-      give_up_when_asked(own, token);
-      finish(to, write_shard(folder, rank, own));
+      finish(to, write_shard(folder, rank, own, stop));
     });
   });
   if (failure.code == core::ExitCode::done) return;

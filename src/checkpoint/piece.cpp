@@ -12,7 +12,7 @@ Piece make_piece(std::string name, layout::Shape shape, core::DType dtype, layou
     std::memcpy(out, static_cast<const char*>(data) + static_cast<std::size_t>(begin) * bytes,
                 static_cast<std::size_t>(end - begin) * bytes);
   };
-  return {std::move(name), std::move(shape), dtype, std::move(part), copy};
+  return {std::move(name), std::move(shape), dtype, std::move(part), copy, data};
 }
 
 std::int64_t row_bytes(const layout::Rectangle& part, core::DType dtype) {

@@ -9,6 +9,7 @@
 #include "comm/agreement.hpp"
 #include "core/checksum.hpp"
 #include "io/atomic_file.hpp"
+#include "io/durable_file.hpp"
 #include "io/hdf5.hpp"
 
 namespace caravan::checkpoint {
@@ -53,21 +54,41 @@ void prepare_folder(const fs::path& folder) {
     }
   }
   for (const fs::path& path : leftovers) fs::remove(path);
-  if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
 }
 
+// A shard that is being written. While one block goes to the storage, the next one is prepared.
+struct ShardFile {
+  ShardFile(const fs::path& path, std::stop_token token)
+      : name(path.filename().string()), file(io::Hdf5File::create(path)), durable(path), stop(std::move(token)) {}
+
+  std::string name;
+  io::Hdf5File file;
+  io::DurableFile durable;
+  std::stop_token stop;
+  std::vector<char> block;  // for pieces that do not lie in memory
+};
+
 // Writes a piece block by block and returns what the manifest says of it.
-StoredPiece write_piece(io::Hdf5File& file, const Piece& piece, const std::string& shard, const std::string& dataset) {
-  StoredPiece stored{piece.part, shard, dataset, rows_per_block(piece.part, piece.dtype), {}};
-  io::Hdf5Dataset target = file.create_dataset(dataset, piece.part.extent, piece.dtype);
+StoredPiece write_piece(ShardFile& shard, const Piece& piece, const std::string& dataset) {
+  StoredPiece stored{piece.part, shard.name, dataset, rows_per_block(piece.part, piece.dtype), {}};
+  io::Hdf5Dataset target = shard.file.create_dataset(dataset, piece.part.extent, piece.dtype);
   const std::int64_t rows = piece.part.extent.at(0);
   const std::int64_t bytes = row_bytes(piece.part, piece.dtype);
-  std::vector<char> block(static_cast<std::size_t>(stored.block_rows * bytes));
   for (std::int64_t begin = 0; begin < rows; begin += stored.block_rows) {
     const std::int64_t end = std::min(rows, begin + stored.block_rows);
-    piece.fill(begin, end, block.data());
-    stored.hashes.push_back(core::checksum(block.data(), static_cast<std::size_t>((end - begin) * bytes)));
-    target.write_rows(begin, end, block.data());
+    if (shard.stop.stop_requested()) throw core::Error(core::ExitCode::internal, "the save was given up");
+    const auto size = static_cast<std::size_t>((end - begin) * bytes);
+    const char* data = static_cast<const char*>(piece.memory);
+    if (data) {
+      data += begin * bytes;
+    } else {
+      shard.block.resize(std::max(shard.block.size(), size));
+      piece.fill(begin, end, shard.block.data());
+      data = shard.block.data();
+    }
+    stored.hashes.push_back(core::checksum(data, size));
+    target.write_rows(begin, end, data);
+    shard.durable.start_writing();
   }
   return stored;
 }
@@ -82,21 +103,21 @@ std::string dataset_name(const Piece& piece, bool several) {
   return name;
 }
 
-json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pieces) {
+json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pieces, const std::stop_token& stop) {
   std::multiset<std::string> names;
   for (const Piece* piece : pieces) names.insert(piece->name);
   json entries = json::array();
-  io::Hdf5File file = io::Hdf5File::create(path);
+  ShardFile shard(path, stop);
   for (const Piece* piece : pieces) {
     const std::string dataset = dataset_name(*piece, names.count(piece->name) > 1);
     entries.push_back({{"name", piece->name},
                        {"shape", piece->shape},
                        {"dtype", core::name_of(piece->dtype)},
-                       {"piece", to_json(write_piece(file, *piece, path.filename().string(), dataset))}});
+                       {"piece", to_json(write_piece(shard, *piece, dataset))}});
   }
-  file.close();
-  io::fsync_file(path);
-  return {{"shard", path.filename().string()}, {"bytes", fs::file_size(path)}, {"pieces", std::move(entries)}};
+  shard.file.close();
+  shard.durable.sync();
+  return {{"shard", shard.name}, {"bytes", fs::file_size(path)}, {"pieces", std::move(entries)}};
 }
 
 void add_report(Manifest& manifest, const json& report) {
@@ -115,6 +136,7 @@ void add_report(Manifest& manifest, const json& report) {
 // One virtual dataset per tensor, over the shards beside it.
 void write_master(const fs::path& path, const Manifest& manifest) {
   io::Hdf5File file = io::Hdf5File::create(path);
+  io::DurableFile durable(path);
   file.set_attribute("kind", "caravan checkpoint");
   file.set_attribute("program", manifest.program);
   file.set_attribute("step", std::to_string(manifest.step));
@@ -124,7 +146,7 @@ void write_master(const fs::path& path, const Manifest& manifest) {
     file.create_virtual(name, tensor.shape, tensor.dtype, parts);
   }
   file.close();
-  io::fsync_file(path);
+  durable.sync();
 }
 
 void commit_reports(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
@@ -161,7 +183,8 @@ void prepare(comm::Communicator& world, const SaveRequest& request) {
   agree(world, "checkpoint prepare", failure);
 }
 
-ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piece>& pieces) {
+ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piece>& pieces,
+                        const std::stop_token& stop) {
   ShardReport report;
   const fs::path path = folder / shard_name(rank);
   const Failure failure = attempt([&] {
@@ -174,7 +197,9 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
     if (full.empty()) return;
     // Another node may not see yet that rank 0 made the folder; asking for it again makes it look.
     fs::create_directories(folder);
-    report.pieces = write_shard_file(path, full);
+    report.pieces = write_shard_file(path, full, stop);
+    io::fsync_folder(folder);
+    if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
   });
   if (failure.code != core::ExitCode::done) {
     std::error_code ignored;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -46,8 +47,9 @@ struct ShardReport {
 };
 
 /// Writes this rank's shard durably. Talks to no other rank and does not throw: a failure is in the report, so that
-/// commit() can tell all ranks. A failed shard is removed.
-ShardReport write_shard(const std::filesystem::path& folder, int rank, const std::vector<Piece>& pieces);
+/// commit() can tell all ranks. A failed shard is removed. Asked to stop, it fails at its next block (16 MiB).
+ShardReport write_shard(const std::filesystem::path& folder, int rank, const std::vector<Piece>& pieces,
+                        const std::stop_token& stop = {});
 
 /// Collective. Checks coverage, writes master.h5 and then, last, the manifest.
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report);
