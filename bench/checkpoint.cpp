@@ -67,8 +67,8 @@ void write_plainly(const fs::path& path, const char* data, std::size_t bytes) {
 // dd, so that the comparison is with a program that everybody has.
 void write_with_dd(const fs::path& path, std::size_t bytes) {
   constexpr std::size_t unit = std::size_t{4} << 20;
-  const std::string command = core::concat("dd if=/dev/zero of='", path.string(), "' bs=4M conv=fsync status=none count=",
-                                           bytes / unit);
+  const std::string command =
+      core::concat("dd if=/dev/zero of='", path.string(), "' bs=4M conv=fsync status=none count=", bytes / unit);
   if (std::system(command.c_str()) != 0) core::bad_input(command, ": failed");
 }
 
@@ -98,7 +98,11 @@ Times measure(comm::Communicator& world, const fs::path& folder, checkpoint::Bac
     while (!background.written(std::chrono::seconds(1))) {
     }
     times[save] = world.all_reduce("slowest", background.seconds(), comm::Reduce::max);
-    background.commit();
+    times[stall] += seconds_of(world, [&] { background.advance(); });
+    while (!background.written(std::chrono::seconds(1))) {
+    }
+    times[save] += world.all_reduce("slowest", background.seconds(), comm::Reduce::max);
+    times[stall] += seconds_of(world, [&] { background.advance(); });
   };
   if (save_first) save_it();
   times[dd] = seconds_of(world, [&] { write_with_dd(plain, bytes); });

@@ -12,8 +12,6 @@
 namespace caravan::checkpoint {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Where the next piece begins: at a cache line, which also aligns every element.
 std::size_t room_of(const Piece& piece) {
   constexpr std::size_t line = 64;
@@ -71,42 +69,77 @@ std::vector<Piece> BackgroundSave::copied(const std::vector<Piece>& pieces) {
   return copies;
 }
 
+template <typename Work>
+void BackgroundSave::start(const char* thread, Clock::time_point since, Work work) {
+  std::packaged_task<ShardReport(const std::stop_token&)> task(
+      [this, since, work = std::move(work)](const std::stop_token& stop) {
+        ShardReport report = work(stop);
+        seconds_ = std::chrono::duration<double>(Clock::now() - since).count();
+        return report;
+      });
+  report_ = task.get_future();
+  if (!in_background_) return task({});
+  writer_ = start_thread([thread, task = std::move(task)](const std::stop_token& stop) mutable {
+    pthread_setname_np(pthread_self(), thread);  // for top -H, debuggers and tests
+    task(stop);
+  });
+}
+
+void BackgroundSave::settle(comm::Failure failure) {
+  seconds_ = 0;
+  std::promise<ShardReport> promise;
+  promise.set_value({{}, std::move(failure)});
+  report_ = promise.get_future();
+}
+
 void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces) {
   CARAVAN_CHECK(!under_way(), "a save is begun while one is under way");
-  const auto start = Clock::now();
+  const auto since = Clock::now();
   prepare(world_, request);
-  std::promise<ShardReport> promise;
-  report_ = promise.get_future();
   request_ = std::move(request);
-  const auto finish = [this, start](std::promise<ShardReport>& to, ShardReport report) {
-    seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
-    to.set_value(std::move(report));
-  };
-  if (!in_background_) return finish(promise, write_shard(request_->folder, world_.rank(), pieces));
+  sealing_ = false;
   const comm::Failure failure = comm::attempt([&] {
-    writer_ = start_thread([finish, to = std::move(promise), folder = request_->folder, rank = world_.rank(),
-                            own = copied(pieces)](const std::stop_token& stop) mutable {
-      pthread_setname_np(pthread_self(), "caravan-save");  // for top -H, debuggers and tests
-      finish(to, write_shard(folder, rank, own, stop));
+    start("caravan-save", since, [this, own = in_background_ ? copied(pieces) : pieces](const std::stop_token& stop) {
+      return write_shard(request_->folder, world_.rank(), own, stop);
     });
   });
-  if (failure.code == core::ExitCode::done) return;
-  std::promise<ShardReport> failed;
-  report_ = failed.get_future();
-  finish(failed, {.code = failure.code, .failure = failure.message});
+  if (failure.code != core::ExitCode::done) settle(failure);
 }
 
 bool BackgroundSave::written(std::chrono::milliseconds most) const {
   return report_.wait_for(most) == std::future_status::ready;
 }
 
-void BackgroundSave::commit() {
+bool BackgroundSave::advance() {
   CARAVAN_CHECK(under_way(), "no save is under way");
   const ShardReport report = report_.get();
   if (writer_.joinable()) writer_.join();
-  const SaveRequest request = std::move(*request_);
+  try {
+    if (!std::exchange(sealing_, true)) {
+      start_sealing(report);
+      return !in_background_ && advance();
+    }
+    agree_on_seal(world_, report.failure);
+  } catch (...) {
+    request_.reset();
+    throw;
+  }
   request_.reset();
-  checkpoint::commit(world_, request, report);
+  return true;
+}
+
+void BackgroundSave::start_sealing(const ShardReport& report) {
+  const auto since = Clock::now();
+  std::vector<std::string> reports = gather_reports(world_, *request_, report);
+  if (world_.rank() != 0) return settle({});
+  const comm::Failure failure = comm::attempt([&] {
+    start("caravan-seal", since, [this, reports = std::move(reports)](const std::stop_token&) {
+      comm::Failure sealed = seal(*request_, world_.size(), reports);
+      if (sealed.code == core::ExitCode::done && afterwards_) afterwards_();
+      return ShardReport{{}, std::move(sealed)};
+    });
+  });
+  if (failure.code != core::ExitCode::done) settle(failure);
 }
 
 }  // namespace caravan::checkpoint

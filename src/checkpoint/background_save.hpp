@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <future>
 #include <optional>
 #include <thread>
@@ -12,13 +13,16 @@
 
 namespace caravan::checkpoint {
 
-/// A save in two strokes, for a caller that goes on between them: begin() takes a copy of the pieces, which a thread of
-/// this object writes; commit() makes the checkpoint count. The thread never calls MPI. What is not committed when this
-/// object goes is given up: its writer stops at its next block (16 MiB), and the folder is an unfinished save.
+/// A save in strokes, for a caller that goes on between them. begin() takes a copy of the pieces, of which a thread of
+/// this object writes the shard. The first advance() tells rank 0 of all shards, whose thread then writes master.h5 and
+/// the manifest; the second one finds that the checkpoint counts. The threads never call MPI. A shard that is being
+/// written when this object goes is given up at its next block (16 MiB), and the folder is an unfinished save.
 class BackgroundSave {
  public:
-  /// in_background = false: begin() itself writes, without a copy; the rest is the same.
-  BackgroundSave(comm::Communicator& world, bool in_background) : world_(world), in_background_(in_background) {}
+  /// in_background = false: the caller's thread does all that, without a copy, and the first advance() is the last.
+  /// afterwards: what rank 0 does when a checkpoint has begun to count, before the save is over. It must not throw.
+  BackgroundSave(comm::Communicator& world, bool in_background, std::function<void()> afterwards = {})
+      : world_(world), in_background_(in_background), afterwards_(std::move(afterwards)) {}
   BackgroundSave(const BackgroundSave&) = delete;
   BackgroundSave& operator=(const BackgroundSave&) = delete;
 
@@ -27,31 +31,43 @@ class BackgroundSave {
   void reserve(const std::vector<Piece>& pieces);
 
   /// Collective. None is under way. Prepares the folder (and throws, as prepare() does), then copies: when this
-  /// returns, the pieces' memory may change. A rank that fails from here on tells the others in commit().
+  /// returns, the pieces' memory may change. A rank that fails from here on tells the others in advance().
   void begin(SaveRequest request, const std::vector<Piece>& pieces);
 
-  /// Begun and not yet committed; the same on all ranks.
+  /// Begun and not over; the same on all ranks.
   bool under_way() const { return request_.has_value(); }
 
-  /// Whether this rank has written its shard durably, or failed to; waits for it at most so long. For a save under way.
+  /// Whether this rank's files are durable as far as this stroke goes, or it failed; waits for that at most so long.
+  /// For a save under way.
   bool written(std::chrono::milliseconds most) const;
-  /// From begin() until then, in seconds.
+  /// What that took since begin() or advance(), in seconds.
   double seconds() const { return seconds_; }
 
-  /// Collective, once written() on all ranks. As commit() of save.hpp: the checkpoint counts, or all ranks throw (exit
-  /// 74 when a storage is full). Afterwards none is under way.
-  void commit();
+  /// Collective, once written() on all ranks. Returns whether the checkpoint counts and none is under way any more. Or
+  /// all ranks throw as commit() of save.hpp does (exit 74 when a storage is full); then none is under way either.
+  bool advance();
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   std::vector<Piece> copied(const std::vector<Piece>& pieces);
+  /// Collective. The second stroke.
+  void start_sealing(const ShardReport& report);
+  /// Gives report_ what `work` returns, in the background on a thread of that name.
+  template <typename Work>
+  void start(const char* thread, Clock::time_point since, Work work);
+  /// A stroke without work for this rank, or one that it cannot begin.
+  void settle(comm::Failure failure);
 
   comm::Communicator& world_;
   bool in_background_;
+  std::function<void()> afterwards_;
+  bool sealing_ = false;  // all shards are there
   std::optional<SaveRequest> request_;
-  std::future<ShardReport> report_;
-  double seconds_ = 0;             // by the writer, before the report is there
-  std::vector<std::byte> buffer_;  // only grows
-  std::jthread writer_;            // the last member: it is stopped and joined before what it uses goes
+  std::future<ShardReport> report_;  // of the stroke under way
+  double seconds_ = 0;               // by the writer, before the report is there
+  std::vector<std::byte> buffer_;    // only grows
+  std::jthread writer_;              // the last member: it is stopped and joined before what it uses goes
 };
 
 }  // namespace caravan::checkpoint

@@ -121,7 +121,6 @@ json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pie
 }
 
 void add_report(Manifest& manifest, const json& report) {
-  if (report.empty()) return;  // a rank without pieces
   manifest.shard_bytes[report.at("shard").get<std::string>()] = report.at("bytes").get<std::int64_t>();
   for (const json& entry : report.at("pieces")) {
     const auto name = entry.at("name").get<std::string>();
@@ -149,14 +148,16 @@ void write_master(const fs::path& path, const Manifest& manifest) {
   durable.sync();
 }
 
-void commit_reports(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
+void write_manifest(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
   Manifest manifest;
   manifest.step = request.step;
   manifest.program = request.program;
   manifest.layout = {world, request.tp, request.ep};
   manifest.store = request.store;
   manifest.state = request.state;
-  for (const std::string& report : reports) add_report(manifest, json::parse(report));
+  for (const std::string& report : reports) {
+    if (!report.empty()) add_report(manifest, json::parse(report));
+  }
   for (const auto& [name, tensor] : manifest.tensors) {
     const std::string problem = coverage_problem(tensor);
     CARAVAN_CHECK(problem.empty(), "tensor ", name, ": ", problem);
@@ -187,7 +188,7 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
                         const std::stop_token& stop) {
   ShardReport report;
   const fs::path path = folder / shard_name(rank);
-  const Failure failure = attempt([&] {
+  report.failure = attempt([&] {
     std::vector<const Piece*> full;
     for (const Piece& piece : pieces) {
       CARAVAN_CHECK(!piece.shape.empty() && layout::element_count(piece.shape) > 0, piece.name,
@@ -197,33 +198,42 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
     if (full.empty()) return;
     // Another node may not see yet that rank 0 made the folder; asking for it again makes it look.
     fs::create_directories(folder);
-    report.pieces = write_shard_file(path, full, stop);
+    report.shard = write_shard_file(path, full, stop).dump();
     io::fsync_folder(folder);
     if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
   });
-  if (failure.code != core::ExitCode::done) {
+  if (report.failure.code != core::ExitCode::done) {
     std::error_code ignored;
     fs::remove(path, ignored);
-    report.code = failure.code;
-    report.failure = failure.message;
   }
   return report;
 }
 
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report) {
+  const std::vector<std::string> reports = gather_reports(world, request, report);
+  Failure failure;
+  if (world.rank() == 0) failure = seal(request, world.size(), reports);
+  agree_on_seal(world, failure);
+}
+
+std::vector<std::string> gather_reports(comm::Communicator& world, const SaveRequest& request,
+                                        const ShardReport& report) {
   try {
-    agree(world, "checkpoint shards", {report.code, report.failure});
+    agree(world, "checkpoint shards", report.failure);
   } catch (const comm::AgreedError&) {
     // Whole shards of a save that failed would only fill the storage further.
     std::error_code ignored;
     fs::remove(request.folder / shard_name(world.rank()), ignored);
     throw;
   }
-  const std::vector<std::string> reports = world.all_gather_text("checkpoint pieces", report.pieces.dump());
-  Failure failure;
-  if (world.rank() == 0) failure = attempt([&] { commit_reports(request, world.size(), reports); });
-  agree(world, "checkpoint commit", failure);
+  return world.gather_text("checkpoint pieces", report.shard, 0);
 }
+
+Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
+  return attempt([&] { write_manifest(request, world, reports); });
+}
+
+void agree_on_seal(comm::Communicator& world, const Failure& failure) { agree(world, "checkpoint commit", failure); }
 
 StoreReference store_reference(const fs::path& store, const fs::path& checkpoint) {
   Manifest::read(store);

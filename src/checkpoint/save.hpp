@@ -10,6 +10,7 @@
 
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/piece.hpp"
+#include "comm/agreement.hpp"
 #include "comm/communicator.hpp"
 #include "core/error.hpp"
 
@@ -34,16 +35,15 @@ struct SaveRequest {
 /// committed checkpoint is exit 2.
 void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces);
 
-// The three parts of save(), for a caller that lets another thread do the second.
+// The parts of save(), for a caller that lets another thread write.
 
 /// Collective. Makes the folder and removes what an unfinished save left in it.
 void prepare(comm::Communicator& world, const SaveRequest& request);
 
 /// What one rank wrote, or why it failed.
 struct ShardReport {
-  nlohmann::json pieces = nlohmann::json::array();
-  core::ExitCode code = core::ExitCode::done;
-  std::string failure;
+  std::string shard;  // JSON for the manifest; empty for a rank without pieces
+  comm::Failure failure;
 };
 
 /// Writes this rank's shard durably. Talks to no other rank and does not throw: a failure is in the report, so that
@@ -51,8 +51,22 @@ struct ShardReport {
 ShardReport write_shard(const std::filesystem::path& folder, int rank, const std::vector<Piece>& pieces,
                         const std::stop_token& stop = {});
 
-/// Collective. Checks coverage, writes master.h5 and then, last, the manifest.
+/// Collective. Makes the shards of all ranks a checkpoint.
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report);
+
+// The three parts of commit(), likewise.
+
+/// Collective. When every rank has its shard, rank 0 gets what all have said of theirs and the others nothing; when one
+/// has failed, all throw as save() does, and no shard stays.
+std::vector<std::string> gather_reports(comm::Communicator& world, const SaveRequest& request,
+                                        const ShardReport& report);
+
+/// On rank 0, which talks to no other meanwhile. Checks coverage, writes master.h5 and then, last, the manifest: from
+/// then on the checkpoint counts. Does not throw.
+comm::Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports);
+
+/// Collective. Throws on all ranks, as save() does, when rank 0 could not seal.
+void agree_on_seal(comm::Communicator& world, const comm::Failure& failure);
 
 /// The reference to put into the checkpoints that are saved beside or after `store`: relative when both folders have
 /// the same parent, so that a run folder can be moved. Throws (exit 2) when `store` is not a checkpoint.

@@ -93,6 +93,8 @@ class Communicator {
 
   /// The text of every rank, in rank order.
   std::vector<std::string> all_gather_text(const char* operation, const std::string& text);
+  /// The same, but only the root gets them; none on other ranks.
+  std::vector<std::string> gather_text(const char* operation, const std::string& text, int root);
   /// The root's text on every rank.
   std::string broadcast_text(const char* operation, const std::string& text, int root);
 
@@ -101,6 +103,9 @@ class Communicator {
   Traffic& account(const char* operation) { return traffic_[operation]; }
 
  private:
+  /// How many bytes each rank's text has.
+  Counts lengths_of_all(const char* operation, const std::string& text);
+
   std::map<std::string, Traffic> traffic_;
 };
 

@@ -16,7 +16,7 @@ RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::Shar
       data_fingerprint_(std::move(data_fingerprint)),
       retention_(session.checkpoints(), {session.config.checkpoint.keep, session.config.checkpoint.keep_every,
                                          session.config.checkpoint.keep_best}),
-      save_(session.world, session.config.checkpoint.asynchronous) {
+      save_(session.world, session.config.checkpoint.asynchronous, [this] { retention_.apply(); }) {
   constexpr double slow_storage = 100e6;  // bytes a second
   const std::vector<checkpoint::Piece> own = pieces();
   comm::on_all_ranks(session.world, [&] { save_.reserve(own); });
@@ -50,9 +50,8 @@ void RunSaver::begin(const train::Progress& progress, std::optional<double> held
   save_.begin(std::move(request), pieces());
 }
 
-std::string RunSaver::commit() {
-  save_.commit();
-  if (session_.first()) retention_.apply();
+std::optional<std::string> RunSaver::advance() {
+  if (!save_.advance()) return std::nullopt;
   return folder_.string();
 }
 

@@ -12,7 +12,7 @@
 
 namespace caravan::commands {
 
-/// The checkpoints of a training run.
+/// The checkpoints of a training run. When one counts, those that need not stay are deleted.
 class RunSaver : public train::Saver {
  public:
   /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
@@ -28,8 +28,7 @@ class RunSaver : public train::Saver {
   bool under_way() const override { return save_.under_way(); }
   bool written(std::chrono::milliseconds most) override { return save_.written(most); }
   double seconds() const override { return save_.seconds(); }
-  /// Then deletes the checkpoints that need not stay.
-  std::string commit() override;
+  std::optional<std::string> advance() override;
 
  private:
   std::vector<checkpoint::Piece> pieces();

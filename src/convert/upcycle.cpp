@@ -179,13 +179,8 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
     checkpoint::ShardReport shard =
         checkpoint::write_shard(save.folder, world.rank(),
                                 pieces_of_rank(parameters, world.rank(), world.size(), source, request.seed, progress));
-    if (world.rank() == 0 && shard.failure.empty()) {
-      try {
-        write_companions(request, config);
-      } catch (const core::Error& error) {  // told to all ranks by commit
-        shard.code = error.code();
-        shard.failure = error.what();
-      }
+    if (world.rank() == 0 && shard.failure.code == core::ExitCode::done) {
+      shard.failure = comm::attempt([&] { write_companions(request, config); });  // commit tells all ranks
     }
     checkpoint::commit(world, save, shard);
   }

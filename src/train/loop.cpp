@@ -139,22 +139,32 @@ class Loop {
     return now;
   }
 
-  /// All ranks have written.
-  void commit(double write_seconds, SaveTimes& times) {
-    std::string what;
+  /// All ranks have written, the slowest for so long.
+  void advance(double write_seconds, SaveTimes& times) {
+    std::optional<std::string> what;
     const double before = stalled_;
-    stall(times, [&] { what = parts_.saver.commit(); });
-    times.durable = write_seconds;
-    deadline_.saved(write_seconds + stalled_ - before);
-    core::log("saved ", what, " (stalled ", text_of(stalled_), ", durable after ", text_of(write_seconds), ")");
+    stall(times, [&] { what = parts_.saver.advance(); });
+    saving_ += write_seconds + stalled_ - before;
+    if (!what) return;
+    times.durable = saving_;
+    deadline_.saved(saving_);
+    core::log("saved ", *what, " (stalled ", text_of(stalled_), ", durable after ", text_of(saving_), ")");
+  }
+
+  /// Until no save is under way.
+  Agreement finish(SaveTimes& times, Agreement now) {
+    while (parts_.saver.under_way()) {
+      now = wait(times);
+      advance(now.write_seconds, times);
+    }
+    return now;
   }
 
   /// An error of all ranks leaves as much behind as if training had waited for that save.
   void finish_save_of_earlier_step() {
-    if (!parts_.saver.under_way()) return;
     SaveTimes times;
     try {
-      commit(wait(times).write_seconds, times);
+      finish(times, {});
     } catch (const comm::AgreedError& error) {
       core::log_warning(error.what());
     }
@@ -179,20 +189,20 @@ class Loop {
 
     Agreement now = agree(deadline_.longest_step());
     SaveTimes& times = extras.save;
-    if (saver.under_way() && now.written) commit(now.write_seconds, times);
+    if (saver.under_way() && now.written) advance(now.write_seconds, times);
     if (progress_.step == last_ || now.stop() || due(parts_.save_every)) {
-      if (saver.under_way()) {
-        now = wait(times);
-        commit(now.write_seconds, times);
-      }
-      stalled_ = 0;
+      now = finish(times, now);
+      stalled_ = saving_ = 0;
       stall(times, [&] { saver.begin(progress_, held_out_loss); });
     }
-    const bool finish = saver.under_way() && (progress_.step == last_ || now.stop() || !saver.in_background());
-    if (finish) now = wait(times);
+    const bool wait_for_it = saver.under_way() && (progress_.step == last_ || now.stop() || !saver.in_background());
+    if (wait_for_it) now = wait(times);
     // Before the save of this step counts: a start that goes on from it must find the step's line.
     if (parts_.metrics) parts_.metrics->record(report, seconds, held_out_loss, extras);
-    if (finish) commit(now.write_seconds, times);
+    if (wait_for_it) {
+      advance(now.write_seconds, times);
+      now = finish(times, now);
+    }
     return now;
   }
 
@@ -204,7 +214,9 @@ class Loop {
   std::optional<Profiler> profiler_;
   std::int64_t signal_ = 0;  // once agreed on, it ends the loop
   bool late_ = false;        // likewise
-  double stalled_ = 0;       // by the newest save, in seconds
+  // Of the newest save, in seconds:
+  double stalled_ = 0;
+  double saving_ = 0;  // in which it was worked on
 };
 
 }  // namespace

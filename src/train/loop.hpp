@@ -34,9 +34,9 @@ struct LoopParts {
 
 /// Steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just time for
 /// a last save before the deadline. Saves when due and before it returns: then no save is under way, and the newest is
-/// of the last step. A save in the background is committed at the first boundary at which all ranks have written.
-/// `progress` is moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and
-/// what steps and saves throw; a save that is under way when all ranks throw together is finished before.
+/// of the last step. A save in the background is advanced at each boundary at which all ranks have written. `progress`
+/// is moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and what steps
+/// and saves throw; a save that is under way when all ranks throw together is finished before.
 Ended run_loop(const LoopParts& parts, Progress& progress);
 
 }  // namespace caravan::train

@@ -9,8 +9,8 @@
 
 namespace caravan::train {
 
-/// How the loop saves: begun at one step boundary, made to count at a later one. All but written() and seconds() are
-/// collective.
+/// How the loop saves: begun at one step boundary, and advanced at later ones until the save counts. All but written()
+/// and seconds() are collective.
 class Saver {
  public:
   Saver() = default;
@@ -18,18 +18,20 @@ class Saver {
   Saver& operator=(const Saver&) = delete;
   virtual ~Saver() = default;
 
-  /// Whether training may go on between begin() and commit() because another thread writes.
+  /// Whether training may go on between these because other threads write.
   virtual bool in_background() const = 0;
   /// None is under way. When it returns, the state that is saved may change. held_out_loss: of this step.
   virtual void begin(const Progress& progress, std::optional<double> held_out_loss) = 0;
-  /// Begun and not yet committed.
+  /// Begun, and it neither counts nor has failed.
   virtual bool under_way() const = 0;
-  /// Whether this rank has nothing left to write; waits for it at most so long. It may have failed: commit() says so.
+  /// Whether this rank has nothing left to write for now; waits for it at most so long. It may have failed: advance()
+  /// says so.
   virtual bool written(std::chrono::milliseconds most) = 0;
-  /// From begin() until then.
+  /// From begin() or the newest advance() until then.
   virtual double seconds() const = 0;
-  /// Once written on all ranks: the save counts, or all ranks throw. Returns what the log calls it.
-  virtual std::string commit() = 0;
+  /// Once written on all ranks: the next thing is begun to be written, or the save counts, and what the log calls it is
+  /// returned. Or all ranks throw.
+  virtual std::optional<std::string> advance() = 0;
 };
 
 }  // namespace caravan::train

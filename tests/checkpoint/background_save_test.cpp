@@ -62,6 +62,13 @@ void wait(BackgroundSave& save) {
   }
 }
 
+/// Until the checkpoint counts.
+void finish(BackgroundSave& save) {
+  do {
+    wait(save);
+  } while (!save.advance());
+}
+
 int threads() {
   int count = 0;
   DIR* tasks = opendir("/proc/self/task");
@@ -82,7 +89,7 @@ std::int64_t resident_kib() {
 
 }  // namespace
 
-TEST_CASE("a save counts only when it is committed, and holds what was there when it began") {
+TEST_CASE("a save counts when all shards and then the manifest are there, and holds what was there when it began") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
   const auto folder = shared(*world, scratch) / "step-00000003";
@@ -90,7 +97,8 @@ TEST_CASE("a save counts only when it is committed, and holds what was there whe
   CAPTURE(in_background);
   Rows rows(*world, 64);
   rows.fill(3);
-  BackgroundSave save(*world, in_background);
+  std::vector<bool> counted;
+  BackgroundSave save(*world, in_background, [&] { counted.push_back(committed(folder)); });
   save.reserve(rows.pieces());
   save.begin({.folder = folder, .step = 3}, rows.pieces());
   rows.fill(4);
@@ -101,8 +109,16 @@ TEST_CASE("a save counts only when it is committed, and holds what was there whe
   CHECK_FALSE(committed(folder));
   CHECK(std::filesystem::exists(folder / core::concat("shard-0000", world->rank(), ".h5")));
   world->barrier("looked");
-  save.commit();
+  CHECK(save.advance() != in_background);
+  if (in_background) {
+    CHECK(save.under_way());
+    wait(save);
+    // The manifest is there, and nobody else knows of it yet.
+    if (world->rank() == 0) CHECK(committed(folder));
+    CHECK(save.advance());
+  }
   CHECK_FALSE(save.under_way());
+  CHECK(counted == (world->rank() == 0 ? std::vector<bool>{true} : std::vector<bool>{}));
   CHECK(stored(folder, rows.shape) == 3);
   world->barrier("done");
 }
@@ -126,29 +142,29 @@ TEST_CASE("values that change while the writer is at work do not reach the file"
     }
   }
   rows.fill(2);
-  wait(save);
-  save.commit();
+  finish(save);
   CHECK(stored(folder, rows.shape) == 1);
   world->barrier("done");
 }
 
-TEST_CASE("a writer that fails takes all ranks along when they commit, and leaves no manifest") {
+TEST_CASE("a writer that fails takes all ranks along at their next stroke, and leaves no manifest") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
   const auto checkpoints = shared(*world, scratch);
   const int before = threads();
   Rows rows(*world, 64);
   rows.fill(5);
-  BackgroundSave save(*world, true);
+  int counted = 0;
+  BackgroundSave save(*world, true, [&] { ++counted; });
   save.begin({.folder = checkpoint::step_folder(checkpoints, 1), .step = 1}, rows.pieces());
-  wait(save);
-  save.commit();
+  finish(save);
 
   const auto folder = checkpoint::step_folder(checkpoints, 2);
   const int last = world->size() - 1;
   std::vector<checkpoint::Piece> pieces = rows.pieces();
   core::ExitCode code = core::ExitCode::bad_input;
   std::string text;
+  bool sealing = false;
   SECTION("because a file cannot be written") {
     // A folder in the place of the last rank's shard, made after begin() has cleared the way, must be met by its
     // writer: so it is made by the copying of that rank's first piece.
@@ -168,10 +184,20 @@ TEST_CASE("a writer that fails takes all ranks along when they commit, and leave
     code = core::ExitCode::storage_full;
     text = "no space left";
   }
+  SECTION("because rank 0 cannot write what belongs to no rank") {
+    sealing = true;
+    text = "master.h5";
+  }
   save.begin({.folder = folder, .step = 2}, pieces);
   wait(save);
-  test::expect_error(code, {"not saved", text}, [&] { save.commit(); });
+  if (sealing) {
+    if (world->rank() == 0) std::filesystem::create_directories(folder / "master.h5" / "in the way");
+    CHECK_FALSE(save.advance());
+    wait(save);
+  }
+  test::expect_error(code, {"not saved", text}, [&] { save.advance(); });
   CHECK_FALSE(save.under_way());
+  CHECK(counted == (world->rank() == 0 ? 1 : 0));
   CHECK_FALSE(committed(folder));
   CHECK(threads() == before);
   world->barrier("looked");
@@ -180,8 +206,7 @@ TEST_CASE("a writer that fails takes all ranks along when they commit, and leave
   if (world->rank() == 0) std::filesystem::remove_all(folder);
   world->barrier("removed");
   save.begin({.folder = folder, .step = 2}, rows.pieces());
-  wait(save);
-  save.commit();
+  finish(save);
   CHECK(stored(folder, rows.shape) == 5);
   world->barrier("done");
 }
@@ -216,15 +241,13 @@ TEST_CASE("many saves need no more memory than the first ones") {
   const auto checkpoints = shared(*world, scratch);
   checkpoint::Retention retention(checkpoints, {2, 0, false});
   Rows rows(*world, 1024);  // 2 MiB a rank
-  BackgroundSave save(*world, true);
+  BackgroundSave save(*world, true, [&] { retention.apply(); });
   std::int64_t before = 0;
   constexpr std::int64_t warm_up = 20;
   for (std::int64_t step = 1; step <= warm_up + 200; ++step) {
     rows.fill(static_cast<float>(step));
     save.begin({.folder = checkpoint::step_folder(checkpoints, step), .step = step}, rows.pieces());
-    wait(save);
-    save.commit();
-    if (world->rank() == 0) retention.apply();
+    finish(save);
     if (step == warm_up) before = resident_kib();
   }
   const std::int64_t grown = resident_kib() - before;

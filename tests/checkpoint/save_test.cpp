@@ -175,7 +175,7 @@ TEST_CASE("a step that another thread writes is committed later") {
   const checkpoint::SaveRequest request{.folder = folder, .step = 4};
   checkpoint::prepare(*world, request);
   const checkpoint::ShardReport report = checkpoint::write_shard(folder, world->rank(), pieces_of(*world));
-  CHECK(report.failure.empty());
+  CHECK(report.failure.message.empty());
   world->barrier("all shards are durable");
   CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
   world->barrier("looked");

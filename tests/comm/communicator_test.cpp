@@ -250,6 +250,8 @@ TEST_CASE("single numbers and texts") {
     for (int r = 0; r < n; ++r) CHECK(texts[static_cast<std::size_t>(r)] == text_of(r));
     for (int root = 0; root < n; ++root) {
       CHECK(group.broadcast_text("spread a text", text_of(group.rank()), root) == text_of(root));
+      const auto gathered = group.gather_text("gather texts at one rank", text_of(group.rank()), root);
+      CHECK(gathered == (group.rank() == root ? texts : std::vector<std::string>{}));
     }
   });
 }

@@ -241,13 +241,13 @@ saving() {
   done
   return 1
 }
-# How many of the ranks have a thread that writes a checkpoint.
+# writers [NAME]: how many of the ranks have a thread that writes their shard, or one of that name.
 writers() {
   local pid task count=0 comm
   for pid in "${pids[@]}"; do
     for task in /proc/"$pid"/task/*/comm; do
       { read -r comm <"$task"; } 2>/dev/null || continue
-      [ "$comm" != caravan-save ] || count=$((count + 1))
+      [ "$comm" != "${1:-caravan-save}" ] || count=$((count + 1))
     done
   done
   echo "$count"
