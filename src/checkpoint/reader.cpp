@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/reader.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <set>
 
@@ -26,6 +28,14 @@ layout::Rectangle box_of(const StoredPiece& piece, std::int64_t block) {
   box.offset[0] += block * piece.block_rows;
   box.extent[0] = block_end(piece, block) - block * piece.block_rows;
   return box;
+}
+
+// A quarter of what this process may open. With fewer than the checkpoint has shards, reading tensor after tensor opens
+// them again and again.
+std::size_t most_open_files() {
+  rlimit limit{};
+  const bool known = ::getrlimit(RLIMIT_NOFILE, &limit) == 0;
+  return known ? std::clamp<std::size_t>(limit.rlim_cur / 4, 16, 4096) : 64;
 }
 
 }  // namespace
@@ -130,8 +140,7 @@ io::Hdf5Dataset CheckpointReader::open_dataset(const StoredTensor& tensor, const
   auto open = shards_.find(piece.shard);
   if (open == shards_.end()) {
     if (const auto problem = shard_problem(folder_, manifest_, piece.shard)) core::bad_input(*problem);
-    constexpr std::size_t most_open = 64;  // far below the usual limit of open files
-    if (shards_.size() >= most_open) shards_.clear();
+    if (shards_.size() >= most_open_files()) shards_.clear();
     open = shards_.emplace(piece.shard, io::Hdf5File::open(folder_ / piece.shard)).first;
   }
   io::Hdf5Dataset dataset = open->second.dataset(piece.dataset);

@@ -2,12 +2,15 @@
 #include "checkpoint/save.hpp"
 
 #include <algorithm>
-#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <set>
+#include <thread>
 
 #include "comm/agreement.hpp"
 #include "core/checksum.hpp"
+#include "core/finite.hpp"
+#include "core/text.hpp"
 #include "io/atomic_file.hpp"
 #include "io/durable_file.hpp"
 #include "io/hdf5.hpp"
@@ -68,6 +71,19 @@ struct ShardFile {
   std::vector<char> block;  // for pieces that do not lie in memory
 };
 
+// Rows from row_begin on. What is not finite would poison every run that goes on from it, and older checkpoints are
+// deleted for it.
+void require_finite(const Piece& piece, std::int64_t row_begin, const void* rows, std::int64_t bytes) {
+  const std::int64_t at =
+      core::first_not_finite(rows, piece.dtype, bytes / static_cast<std::int64_t>(core::size_of(piece.dtype)));
+  if (at < 0) return;
+  const std::int64_t width = piece.part.count() / piece.part.extent.at(0);
+  throw core::Error(core::ExitCode::numerics,
+                    core::concat("tensor ", piece.name, " holds NaN or infinity (row ",
+                                 piece.part.offset.at(0) + row_begin + at / width,
+                                 "); the checkpoints before are good: go on from one of them with a lower train.lr"));
+}
+
 // Writes a piece block by block and returns what the manifest says of it.
 StoredPiece write_piece(ShardFile& shard, const Piece& piece, const std::string& dataset) {
   StoredPiece stored{piece.part, shard.name, dataset, rows_per_block(piece.part, piece.dtype), {}};
@@ -86,6 +102,7 @@ StoredPiece write_piece(ShardFile& shard, const Piece& piece, const std::string&
       piece.fill(begin, end, shard.block.data());
       data = shard.block.data();
     }
+    require_finite(piece, begin, data, (end - begin) * bytes);
     stored.hashes.push_back(core::checksum(data, size));
     target.write_rows(begin, end, data);
     shard.durable.start_writing();
@@ -148,6 +165,22 @@ void write_master(const fs::path& path, const Manifest& manifest) {
   durable.sync();
 }
 
+// Nobody else can go on from a checkpoint whose shards are seen by the nodes alone that wrote them. A network file
+// system may need a moment to show another node's file.
+void require_shards_in_sight(const fs::path& folder, const Manifest& manifest) {
+  using namespace std::chrono_literals;
+  const auto end = std::chrono::steady_clock::now() + 2s;
+  while (true) {
+    const std::vector<std::string> problems = shard_problems(folder, manifest);
+    if (problems.empty()) return;
+    if (std::chrono::steady_clock::now() > end) {
+      core::bad_input("rank 0 does not find what the ranks have written: ", core::join(problems, " and "),
+                      "; run.folder must be one folder, on a file system that all nodes share");
+    }
+    std::this_thread::sleep_for(100ms);
+  }
+}
+
 void write_manifest(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
   Manifest manifest;
   manifest.step = request.step;
@@ -165,6 +198,7 @@ void write_manifest(const SaveRequest& request, int world, const std::vector<std
   for (const std::string& name : request.tensors) {
     CARAVAN_CHECK(manifest.tensors.contains(name), "no rank has saved any of tensor ", name);
   }
+  require_shards_in_sight(request.folder, manifest);
   write_master(request.folder / "master.h5", manifest);
   manifest.master_bytes = static_cast<std::int64_t>(fs::file_size(request.folder / "master.h5"));
   io::fsync_folder(request.folder);

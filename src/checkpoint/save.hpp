@@ -31,8 +31,8 @@ struct SaveRequest {
 /// Collective. Writes the pieces of all ranks, one shard per rank that has any, and commits them: when it returns, the
 /// checkpoint is durable; when it throws, it throws on all ranks (the first failing rank's message; exit 74 when the
 /// storage is full) and the folder holds no manifest, so nobody takes it for a checkpoint. Pieces that overlap, do
-/// not cover their tensor or leave one out that request.tensors names are exit 70; a folder that already holds a
-/// committed checkpoint is exit 2.
+/// not cover their tensor or leave one out that request.tensors names are exit 70; a value that is not finite is exit
+/// 16; a folder that already holds a committed checkpoint, or that is not the same for all ranks, is exit 2.
 void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces);
 
 // The parts of save(), for a caller that lets another thread write.

@@ -16,7 +16,9 @@ RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::Shar
       data_fingerprint_(std::move(data_fingerprint)),
       retention_(session.checkpoints(), {session.config.checkpoint.keep, session.config.checkpoint.keep_every,
                                          session.config.checkpoint.keep_best}),
-      save_(session.world, session.config.checkpoint.asynchronous, [this] { retention_.apply(); }) {
+      save_(session.world, session.config.checkpoint.asynchronous, [this] {
+        if (!doubtful_) retention_.apply();
+      }) {
   constexpr double slow_storage = 100e6;  // bytes a second
   const std::vector<checkpoint::Piece> own = pieces();
   comm::on_all_ranks(session.world, [&] { save_.reserve(own); });
@@ -35,7 +37,7 @@ std::vector<checkpoint::Piece> RunSaver::pieces() {
   return pieces;
 }
 
-void RunSaver::begin(const train::Progress& progress, std::optional<double> held_out_loss) {
+void RunSaver::begin(const train::Progress& progress, std::optional<double> held_out_loss, bool doubtful) {
   checkpoint::SaveRequest request;
   request.folder = checkpoint::step_folder(session_.checkpoints(), progress.step);
   request.step = progress.step;
@@ -47,6 +49,7 @@ void RunSaver::begin(const train::Progress& progress, std::optional<double> held
   request.program = core::build_facts_text();
   request.tensors = optimizer_.tensor_names();
   folder_ = request.folder;
+  doubtful_ = doubtful;
   save_.begin(std::move(request), pieces());
 }
 

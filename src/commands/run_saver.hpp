@@ -12,7 +12,7 @@
 
 namespace caravan::commands {
 
-/// The checkpoints of a training run. When one counts, those that need not stay are deleted.
+/// The checkpoints of a training run. When one counts, those that need not stay are deleted, unless it is doubtful.
 class RunSaver : public train::Saver {
  public:
   /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
@@ -24,7 +24,7 @@ class RunSaver : public train::Saver {
   double expected_seconds() const { return expected_seconds_; }
 
   bool in_background() const override { return session_.config.checkpoint.asynchronous; }
-  void begin(const train::Progress& progress, std::optional<double> held_out_loss) override;
+  void begin(const train::Progress& progress, std::optional<double> held_out_loss, bool doubtful) override;
   bool under_way() const override { return save_.under_way(); }
   bool written(std::chrono::milliseconds most) override { return save_.written(most); }
   double seconds() const override { return save_.seconds(); }
@@ -40,6 +40,7 @@ class RunSaver : public train::Saver {
   std::string data_fingerprint_;
   checkpoint::Retention retention_;
   std::filesystem::path folder_;  // of the save under way
+  bool doubtful_ = false;         // that save
   double expected_seconds_ = 0;
   checkpoint::BackgroundSave save_;
 };

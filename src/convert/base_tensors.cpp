@@ -8,44 +8,15 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "core/finite.hpp"
 #include "core/random.hpp"
 
 namespace caravan::convert {
-namespace {
-
-// A value is NaN or infinite when all bits of its exponent are set. -1: none is.
-template <typename Bits>
-std::int64_t first_not_finite(const Bits* values, std::int64_t count, Bits exponent) {
-  // Whole blocks without a branch first: this runs over every weight of the model.
-  constexpr std::int64_t block = 1024;
-  for (std::int64_t begin = 0; begin < count; begin += block) {
-    const std::int64_t end = std::min(count, begin + block);
-    unsigned found = 0;
-    for (std::int64_t i = begin; i < end; ++i) found |= (values[i] & exponent) == exponent ? 1U : 0U;
-    for (std::int64_t i = begin; found != 0 && i < end; ++i) {
-      if ((values[i] & exponent) == exponent) return i;
-    }
-  }
-  return -1;
-}
-
-std::int64_t first_not_finite(const void* values, core::DType dtype, std::int64_t count) {
-  switch (dtype) {
-    case core::DType::f32: return first_not_finite(static_cast<const std::uint32_t*>(values), count, 0x7f800000U);
-    case core::DType::bf16:
-      return first_not_finite(static_cast<const std::uint16_t*>(values), count, std::uint16_t{0x7f80});
-    case core::DType::f16:
-      return first_not_finite(static_cast<const std::uint16_t*>(values), count, std::uint16_t{0x7c00});
-    default: core::internal_error("no frozen tensor is stored as ", core::name_of(dtype));
-  }
-}
-
-}  // namespace
 
 void read_finite(const layout::TensorSource& source, const layout::ParameterSpec& parameter,
                  const layout::Rectangle& rows, void* out) {
   source.read(parameter.name, rows, parameter.storage, out);
-  const std::int64_t at = first_not_finite(out, parameter.storage, rows.count());
+  const std::int64_t at = core::first_not_finite(out, parameter.storage, rows.count());
   if (at < 0) return;
   const core::DType stored = source.info(parameter.name).dtype;
   const std::int64_t width = rows.count() / rows.extent[0];

@@ -190,10 +190,13 @@ class Loop {
     Agreement now = agree(deadline_.longest_step());
     SaveTimes& times = extras.save;
     if (saver.under_way() && now.written) advance(now.write_seconds, times);
-    if (progress_.step == last_ || now.stop() || due(parts_.save_every)) {
+    // In a row of skipped steps the weights may be what is wrong: the next step that updates them is saved instead.
+    save_due_ = save_due_ || due(parts_.save_every);
+    if (progress_.step == last_ || now.stop() || (save_due_ && !report.skipped)) {
+      save_due_ = false;
       now = finish(times, now);
       stalled_ = saving_ = 0;
-      stall(times, [&] { saver.begin(progress_, held_out_loss); });
+      stall(times, [&] { saver.begin(progress_, held_out_loss, report.skipped); });
     }
     const bool wait_for_it = saver.under_way() && (progress_.step == last_ || now.stop() || !saver.in_background());
     if (wait_for_it) now = wait(times);
@@ -214,6 +217,7 @@ class Loop {
   std::optional<Profiler> profiler_;
   std::int64_t signal_ = 0;  // once agreed on, it ends the loop
   bool late_ = false;        // likewise
+  bool save_due_ = false;
   // Of the newest save, in seconds:
   double stalled_ = 0;
   double saving_ = 0;  // in which it was worked on

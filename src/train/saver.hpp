@@ -20,8 +20,9 @@ class Saver {
 
   /// Whether training may go on between these because other threads write.
   virtual bool in_background() const = 0;
-  /// None is under way. When it returns, the state that is saved may change. held_out_loss: of this step.
-  virtual void begin(const Progress& progress, std::optional<double> held_out_loss) = 0;
+  /// None is under way. When it returns, the state that is saved may change. held_out_loss: of this step. doubtful: its
+  /// loss or gradient was not finite, so that no older save may be given up for this one.
+  virtual void begin(const Progress& progress, std::optional<double> held_out_loss, bool doubtful) = 0;
   /// Begun, and it neither counts nor has failed.
   virtual bool under_way() const = 0;
   /// Whether this rank has nothing left to write for now; waits for it at most so long. It may have failed: advance()

@@ -132,6 +132,20 @@ TEST_CASE("a rank that fails takes the others along, without a manifest") {
     }
     expect_failure(*world, folder, core::ExitCode::storage_full, {"not saved", "no space"}, pieces);
   }
+  SECTION("over a value that is not finite") {
+    if (world->rank() == last) {
+      pieces[0].fill = [fill = pieces[0].fill, part = pieces[0].part](std::int64_t begin, std::int64_t end, void* out) {
+        fill(begin, end, out);
+        const std::int64_t width = part.count() / part.extent.at(0);
+        static_cast<float*>(out)[(end - begin - 1) * width] = std::numeric_limits<float>::infinity();
+      };
+    }
+    REQUIRE(pieces[0].dtype == DType::f32);
+    const std::int64_t row = pieces[0].part.offset.at(0) + pieces[0].part.extent.at(0) - 1;
+    const auto rows = world->broadcast_text("row", std::to_string(row), last);
+    expect_failure(*world, folder, core::ExitCode::numerics,
+                   {"not saved", pieces[0].name, "NaN or infinity (row " + rows + ")"}, pieces);
+  }
   SECTION("because the file system fails") {
     const layout::Shape large{64, 4096};
     if (world->rank() == last) {
@@ -165,6 +179,25 @@ TEST_CASE("a rank that fails takes the others along, without a manifest") {
   // The same folder takes the next try.
   checkpoint::save(*world, {.folder = folder, .step = 9}, pieces_of(*world));
   CHECK(checkpoint::CheckpointReader(folder).verify().empty());
+  world->barrier("done");
+}
+
+TEST_CASE("no checkpoint counts whose shards rank 0 does not see") {
+  const auto world = make_test_world();
+  const test::ScratchFolder scratch;
+  const auto folder = shared(*world, scratch) / "step-00000006";
+  const checkpoint::SaveRequest request{.folder = folder, .step = 6};
+  checkpoint::prepare(*world, request);
+  const checkpoint::ShardReport report = checkpoint::write_shard(folder, world->rank(), pieces_of(*world));
+  world->barrier("all shards are durable");
+  const std::string shard = core::concat("shard-0000", world->size() - 1, ".h5");
+  const bool missing = GENERATE(true, false);
+  if (world->rank() == 0 && missing) std::filesystem::remove(folder / shard);
+  if (world->rank() == 0 && !missing) std::filesystem::resize_file(folder / shard, 100);
+  world->barrier("changed");
+  test::expect_error(core::ExitCode::bad_input, {"does not find", shard, "run.folder"},
+                     [&] { checkpoint::commit(*world, request, report); });
+  CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
   world->barrier("done");
 }
 

@@ -84,6 +84,8 @@ struct Run : train::Saver {
     parts.alive = [&] {
       if (!boundaries.empty() && boundaries.back() == progress.step) return;  // while it waits for a save
       boundaries.push_back(progress.step);
+      if (progress.step == poisoned_after) poison();
+      if (progress.step == healed_after) heal();
       raise_at(stop_at);
     };
     return train::run_loop(parts, progress);
@@ -95,17 +97,31 @@ struct Run : train::Saver {
     if (progress.step == step && ranks.rank() == ranks.world() - 1) std::raise(SIGUSR1);
   }
 
+  /// From here on every loss is NaN, and steps are skipped.
+  void poison() {
+    for (const layout::ParameterSpec& spec : model.parameters.specs()) {
+      if (!spec.trainable) continue;
+      at::Tensor& value = model.parameters.trainable(spec.name).value;
+      whole[spec.name] = value.clone();
+      value.fill_(std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+  void heal() {
+    for (const auto& [name, value] : whole) model.parameters.trainable(name).value.copy_(value);
+  }
+
   MemorySource state() { return whole_state(trainer.optimizer(), model.parameters.specs(), grid.context); }
 
   // The saver: a stroke is written on a rank when it has been asked for that often, on the first at once. In the
   // background there are two.
   bool in_background() const override { return polls > 0; }
-  void begin(const train::Progress& now, std::optional<double> held_out_loss) override {
+  void begin(const train::Progress& now, std::optional<double> held_out_loss, bool doubtful) override {
     CHECK_FALSE(begun);
     begun = now.step;
     asked = 0;
     strokes = in_background() ? 2 : 1;
     losses[now.step] = held_out_loss;
+    if (doubtful) doubts.push_back(now.step);
     saved[now.step] = {now.to_json(), state()};
   }
   bool under_way() const override { return begun.has_value(); }
@@ -132,12 +148,13 @@ struct Run : train::Saver {
   train::Progress progress;
   train::Metrics* metrics = nullptr;
   train::Deadline deadline;
-  std::int64_t stop_at = 0, fails_at = 0, ends_at = 0;  // steps
+  std::int64_t stop_at = 0, fails_at = 0, ends_at = 0, poisoned_after = 0, healed_after = 0;  // steps
+  std::map<std::string, at::Tensor> whole;
   int polls = 0;
   int asked = 0;
   int strokes = 0;
   std::optional<std::int64_t> begun;
-  Steps saves, commits, evaluations, boundaries;
+  Steps saves, commits, doubts, evaluations, boundaries;
   std::map<std::int64_t, std::optional<double>> losses;
   std::map<std::int64_t, Saved> saved;
 };
@@ -326,6 +343,25 @@ TEST_CASE("a save in the background moves on at the first boundary at which all 
     CHECK(failing.progress.step == (alone ? 5 : 6));
     CHECK_FALSE(failing.under_way());
   }
+}
+
+TEST_CASE("a save that is due in a row of skipped steps is made after the first one that is an update") {
+  start_kernels();
+  const Data data;
+  const OnGrid grid(two_layouts().back().first, two_layouts().back().second);
+  Run run(grid, data.file);
+  run.poisoned_after = 2;
+  run.healed_after = 4;
+  CHECK(run.go(2, 0) == train::Ended::finished);
+  CHECK(run.progress.skipped == 2);
+  CHECK(run.saves == Steps{2, 5, 6});
+  CHECK(run.doubts.empty());
+  // The last one cannot be put off, but no older one may go for it.
+  Run until_the_end(grid, data.file);
+  until_the_end.poisoned_after = 3;
+  CHECK(until_the_end.go(2, 0) == train::Ended::finished);
+  CHECK(until_the_end.saves == Steps{2, 6});
+  CHECK(until_the_end.doubts == Steps{6});
 }
 
 TEST_CASE("the last save is begun while there is time for it") {
