@@ -16,6 +16,7 @@
 #include "commands/verify.hpp"
 #include "core/build_facts.hpp"
 #include "core/executable.hpp"
+#include "core/leave.hpp"
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
 #include "core/text.hpp"
@@ -179,6 +180,9 @@ int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });
+    // What is said by now need not be said again; the log may be on a file system that does not answer.
+    constexpr double longest_end = 10;  // seconds
+    core::leave_within(longest_end, failure.code, "");
     core::log_error(failure.message);
     mpi.abort(static_cast<int>(failure.code));
   }

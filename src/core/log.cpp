@@ -17,9 +17,8 @@ Sink& sink() {
   return instance;
 }
 
-void write_to(std::FILE* stream, const std::string& line) {
+void write_to(std::FILE* stream, const std::string& text) {
   // One call per line, so that lines of several ranks do not mix.
-  const std::string text = line + "\n";
   std::fwrite(text.data(), 1, text.size(), stream);
   std::fflush(stream);
 }
@@ -39,17 +38,24 @@ void log_to_file(const std::string& path) {
 
 void log_line(const std::string& line) {
   if (sink().rank != 0) return;
-  write_to(stdout, line);
-  if (sink().file) write_to(sink().file.get(), line);
+  write_to(stdout, line + "\n");
+  if (sink().file) write_to(sink().file.get(), line + "\n");
 }
 
 void log_warning(const std::string& line) { log_line("warning: " + line); }
 
-void log_error(const std::string& line) {
+std::string error_text(const std::string& line) {
   const std::string who =
       sink().world > 1 ? concat("error (rank ", sink().rank, " of ", sink().world, "): ") : "error: ";
-  write_to(stderr, who + line);
-  if (sink().file) write_to(sink().file.get(), who + line);
+  return who + line + "\n";
 }
+
+void log_error(const std::string& line) {
+  const std::string text = error_text(line);
+  write_to(stderr, text);
+  if (sink().file) write_to(sink().file.get(), text);
+}
+
+int log_descriptor() { return sink().file ? fileno(sink().file.get()) : -1; }
 
 }  // namespace caravan::core

@@ -19,6 +19,10 @@ void log_line(const std::string& line);
 void log_warning(const std::string& line);
 /// One line on standard error from any rank: "error: …", with the rank when there is more than one.
 void log_error(const std::string& line);
+/// What log_error() writes, with the end of the line.
+std::string error_text(const std::string& line);
+/// Of log.txt; -1: none is open.
+int log_descriptor();
 
 template <typename... Parts>
 void log(const Parts&... parts) {
