@@ -78,6 +78,7 @@ void BackgroundSave::start(const char* thread, Clock::time_point since, Work wor
         return report;
       });
   report_ = task.get_future();
+  moved();
   if (!in_background_) return task({});
   writer_ = start_thread([thread, task = std::move(task)](const std::stop_token& stop) mutable {
     pthread_setname_np(pthread_self(), thread);  // for top -H, debuggers and tests
@@ -100,7 +101,10 @@ void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces
   sealing_ = false;
   const comm::Failure failure = comm::attempt([&] {
     start("caravan-save", since, [this, own = in_background_ ? copied(pieces) : pieces](const std::stop_token& stop) {
-      return write_shard(request_->folder, world_.rank(), own, stop);
+      return write_shard(request_->folder, world_.rank(), own, [&] {
+        moved();
+        if (stop.stop_requested()) throw core::Error(core::ExitCode::internal, "the save was given up");
+      });
     });
   });
   if (failure.code != core::ExitCode::done) settle(failure);
@@ -109,6 +113,12 @@ void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces
 bool BackgroundSave::written(std::chrono::milliseconds most) const {
   return report_.wait_for(most) == std::future_status::ready;
 }
+
+double BackgroundSave::silent() const {
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count() - moved_;
+}
+
+void BackgroundSave::moved() { moved_ = std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
 bool BackgroundSave::advance() {
   CARAVAN_CHECK(under_way(), "no save is under way");
@@ -135,6 +145,7 @@ void BackgroundSave::start_sealing(const ShardReport& report) {
   const comm::Failure failure = comm::attempt([&] {
     start("caravan-seal", since, [this, reports = std::move(reports)](const std::stop_token&) {
       comm::Failure sealed = seal(*request_, world_.size(), reports);
+      moved();
       if (sealed.code == core::ExitCode::done && afterwards_) afterwards_();
       return ShardReport{{}, std::move(sealed)};
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -40,6 +41,8 @@ class BackgroundSave {
   /// Whether this rank's files are durable as far as this stroke goes, or it failed; waits for that at most so long.
   /// For a save under way.
   bool written(std::chrono::milliseconds most) const;
+  /// Seconds since this rank's writing last went on, by a block or a file. For a save under way that is not written.
+  double silent() const;
   /// What that took since begin() or advance(), in seconds.
   double seconds() const { return seconds_; }
 
@@ -58,6 +61,7 @@ class BackgroundSave {
   void start(const char* thread, Clock::time_point since, Work work);
   /// A stroke without work for this rank, or one that it cannot begin.
   void settle(comm::Failure failure);
+  void moved();
 
   comm::Communicator& world_;
   bool in_background_;
@@ -65,6 +69,7 @@ class BackgroundSave {
   bool sealing_ = false;  // all shards are there
   std::optional<SaveRequest> request_;
   std::future<ShardReport> report_;  // of the stroke under way
+  std::atomic<double> moved_ = 0;    // when, by Clock
   double seconds_ = 0;               // by the writer, before the report is there
   std::vector<std::byte> buffer_;    // only grows
   std::jthread writer_;              // the last member: it is stopped and joined before what it uses goes

@@ -8,6 +8,7 @@ namespace caravan::checkpoint {
 /// Section [checkpoint].
 struct Options {
   std::int64_t every = 200;
+  double minutes = 60;
   bool asynchronous = true;
   std::int64_t keep = 2;
   std::int64_t keep_every = 0;
@@ -19,6 +20,8 @@ struct Options {
   void describe(Visitor& visit) {
     visit("every", every, core::whole(0, 1'000'000'000, "steps"),
           "save after every so many optimizer steps; 0: only at the end and when stopped");
+    visit("minutes", minutes, core::real(0, 1e6, "min"),
+          "save also when the newest save began so long ago; 0: not for that");
     visit("asynchronous", asynchronous, core::flag(),
           "training goes on while a checkpoint is written, from a copy in memory of what the rank writes (12 bytes for "
           "each trained parameter that it owns); false: it waits, and needs no copy");

@@ -61,13 +61,13 @@ void prepare_folder(const fs::path& folder) {
 
 // A shard that is being written. While one block goes to the storage, the next one is prepared.
 struct ShardFile {
-  ShardFile(const fs::path& path, std::stop_token token)
-      : name(path.filename().string()), file(io::Hdf5File::create(path)), durable(path), stop(std::move(token)) {}
+  ShardFile(const fs::path& path, const std::function<void()>& hook)
+      : name(path.filename().string()), file(io::Hdf5File::create(path)), durable(path), between_blocks(hook) {}
 
   std::string name;
   io::Hdf5File file;
   io::DurableFile durable;
-  std::stop_token stop;
+  const std::function<void()>& between_blocks;
   std::vector<char> block;  // for pieces that do not lie in memory
 };
 
@@ -92,7 +92,7 @@ StoredPiece write_piece(ShardFile& shard, const Piece& piece, const std::string&
   const std::int64_t bytes = row_bytes(piece.part, piece.dtype);
   for (std::int64_t begin = 0; begin < rows; begin += stored.block_rows) {
     const std::int64_t end = std::min(rows, begin + stored.block_rows);
-    if (shard.stop.stop_requested()) throw core::Error(core::ExitCode::internal, "the save was given up");
+    if (shard.between_blocks) shard.between_blocks();
     const auto size = static_cast<std::size_t>((end - begin) * bytes);
     const char* data = static_cast<const char*>(piece.memory);
     if (data) {
@@ -120,11 +120,12 @@ std::string dataset_name(const Piece& piece, bool several) {
   return name;
 }
 
-json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pieces, const std::stop_token& stop) {
+json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pieces,
+                      const std::function<void()>& between_blocks) {
   std::multiset<std::string> names;
   for (const Piece* piece : pieces) names.insert(piece->name);
   json entries = json::array();
-  ShardFile shard(path, stop);
+  ShardFile shard(path, between_blocks);
   for (const Piece* piece : pieces) {
     const std::string dataset = dataset_name(*piece, names.count(piece->name) > 1);
     entries.push_back({{"name", piece->name},
@@ -133,6 +134,7 @@ json write_shard_file(const fs::path& path, const std::vector<const Piece*>& pie
                        {"piece", to_json(write_piece(shard, *piece, dataset))}});
   }
   shard.file.close();
+  if (between_blocks) between_blocks();
   shard.durable.sync();
   return {{"shard", shard.name}, {"bytes", fs::file_size(path)}, {"pieces", std::move(entries)}};
 }
@@ -219,7 +221,7 @@ void prepare(comm::Communicator& world, const SaveRequest& request) {
 }
 
 ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piece>& pieces,
-                        const std::stop_token& stop) {
+                        const std::function<void()>& between_blocks) {
   ShardReport report;
   const fs::path path = folder / shard_name(rank);
   report.failure = attempt([&] {
@@ -232,7 +234,7 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
     if (full.empty()) return;
     // Another node may not see yet that rank 0 made the folder; asking for it again makes it look.
     fs::create_directories(folder);
-    report.shard = write_shard_file(path, full, stop).dump();
+    report.shard = write_shard_file(path, full, between_blocks).dump();
     io::fsync_folder(folder);
     if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
   });

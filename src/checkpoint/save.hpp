@@ -2,9 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -47,9 +47,10 @@ struct ShardReport {
 };
 
 /// Writes this rank's shard durably. Talks to no other rank and does not throw: a failure is in the report, so that
-/// commit() can tell all ranks. A failed shard is removed. Asked to stop, it fails at its next block (16 MiB).
+/// commit() can tell all ranks. A failed shard is removed. between_blocks is called before each block (16 MiB) and
+/// before the last fsync; what it throws ends the writing.
 ShardReport write_shard(const std::filesystem::path& folder, int rank, const std::vector<Piece>& pieces,
-                        const std::stop_token& stop = {});
+                        const std::function<void()>& between_blocks = {});
 
 /// Collective. Makes the shards of all ranks a checkpoint.
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report);

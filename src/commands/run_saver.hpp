@@ -27,6 +27,8 @@ class RunSaver : public train::Saver {
   void begin(const train::Progress& progress, std::optional<double> held_out_loss, bool doubtful) override;
   bool under_way() const override { return save_.under_way(); }
   bool written(std::chrono::milliseconds most) override { return save_.written(most); }
+  double silent() const override { return save_.silent(); }
+  std::string writing() const override { return folder_.string(); }
   double seconds() const override { return save_.seconds(); }
   std::optional<std::string> advance() override;
 

@@ -134,6 +134,7 @@ int train(const Session& session) {
       .saver = saver,
       .metrics = metrics ? &*metrics : nullptr,
       .save_every = config.checkpoint.every,
+      .save_seconds = config.checkpoint.minutes * 60,
       .evaluate_every = config.evaluate.every,
       .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
         watch::activity().enter_phase("held-out loss");
@@ -148,6 +149,7 @@ int train(const Session& session) {
             if (run.lock) run.lock->refresh();
           },
       .deadline = train::Deadline(end_of_job, config.checkpoint.margin, saver.expected_seconds()),
+      .patience = config.watchdog.seconds,
       .numerics = {config.train.max_skipped, config.train.spike},
       .profile = config.train.profile,
       .slow_ranks = &slow_ranks};

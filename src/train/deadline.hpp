@@ -24,6 +24,8 @@ class Deadline {
 
   void stepped(double seconds);
   void saved(double seconds);
+  /// A save has been written on for so long and is not ready.
+  void saving(double seconds);
 
   double longest_step() const { return step_; }
   /// The longest save, from its begin until it counts.
@@ -32,6 +34,8 @@ class Deadline {
   /// Whether work of so many seconds and then a save fit before the end, if it is `now`; under_way: another save must
   /// be finished before that one.
   bool fits(double seconds, bool under_way, double now) const;
+  /// Whether one save begun at `now` would be durable before the end, the margin used up.
+  bool fits_save(double now) const;
 
  private:
   std::optional<double> end_;

@@ -8,6 +8,7 @@
 #include "comm/agreement.hpp"
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
+#include "train/boundary.hpp"
 #include "train/profile.hpp"
 
 namespace caravan::train {
@@ -38,21 +39,12 @@ std::string text_of(double seconds) {
   return text.data();
 }
 
-/// What all ranks know after they have asked each other.
-struct Agreement {
-  std::int64_t signal = 0;   // that any rank has got so far
-  bool late = false;         // there was time for a last save only
-  bool written = false;      // no rank has anything left to write
-  double write_seconds = 0;  // of the slowest, once written
-  bool stop() const { return signal != 0 || late; }
-};
-
 class Loop {
  public:
   Loop(const LoopParts& parts, Progress& progress)
       : parts_(parts),
         progress_(progress),
-        deadline_(parts.deadline),
+        boundary_(*parts.context.groups.world, parts.saver, parts.deadline, parts.save_seconds, parts.patience),
         last_(parts.trainer.schedule().steps),
         guard_(parts.numerics) {
     if (parts.profile) profiler_.emplace(parts.context.groups);
@@ -81,26 +73,8 @@ class Loop {
  private:
   bool due(std::int64_t every) const { return every > 0 && progress_.step % every == 0; }
 
-  /// ahead: seconds that the next piece of work may take. The only collective of a step boundary at which nothing is
-  /// saved.
-  Agreement agree(double ahead) {
-    Saver& saver = parts_.saver;
-    const bool under_way = saver.under_way();
-    const bool written = under_way && saver.written(0ms);
-    const bool late = parts_.context.grid.rank() == 0 && !deadline_.fits(ahead, under_way, unix_seconds());
-    std::array<std::int64_t, 4> told{core::StopRequest::signal(), late ? 1 : 0, under_way && !written ? 1 : 0,
-                                     written ? static_cast<std::int64_t>(saver.seconds() * 1e6) : 0};
-    parts_.context.groups.world
-        ->all_reduce("agree on stopping", told.data(), static_cast<std::int64_t>(told.size()), core::DType::i64,
-                     comm::Reduce::max)
-        .wait();
-    signal_ = std::max(signal_, told[0]);
-    late_ = late_ || told[1] != 0;
-    return {signal_, late_, told[2] == 0, static_cast<double>(told[3]) * 1e-6};
-  }
-
   void require_time_for_a_step() {
-    const Agreement now = agree(0);
+    const Agreement now = boundary_.agree(0);
     if (!now.stop()) return;
     if (now.signal != 0) {
       throw comm::AgreedError(core::ExitCode::internal, core::StopRequest::message(static_cast<int>(now.signal)));
@@ -108,7 +82,7 @@ class Loop {
     throw comm::AgreedError(core::ExitCode::internal,
                             "the time limit is too short for start + one step: before the job's end there is no time "
                             "for a save, which is expected to take " +
-                                text_of(deadline_.save()) + ", and checkpoint.margin");
+                                text_of(boundary_.deadline().save()) + ", and checkpoint.margin");
   }
 
   /// In slices, so that no rank waits in a collective for the files of another, and signals are seen.
@@ -116,7 +90,7 @@ class Loop {
     while (true) {
       parts_.alive();
       parts_.saver.written(1s);
-      const Agreement now = agree(0);
+      const Agreement now = boundary_.agree(0);
       if (now.written) return now;
     }
   }
@@ -132,6 +106,14 @@ class Loop {
     times.stalled = times.stalled.value_or(0) + seconds;
   }
 
+  void begin(SaveTimes& times, std::optional<double> held_out_loss, bool doubtful) {
+    save_due_ = false;
+    stalled_ = saving_ = 0;
+    boundary_.save_begun();
+    boundary_.stroke_begun();
+    stall(times, [&] { parts_.saver.begin(progress_, held_out_loss, doubtful); });
+  }
+
   Agreement wait(SaveTimes& times) {
     Agreement now;
     stall(times, [&] { now = wait_for_save(); });
@@ -144,10 +126,11 @@ class Loop {
     std::optional<std::string> what;
     const double before = stalled_;
     stall(times, [&] { what = parts_.saver.advance(); });
+    boundary_.stroke_begun();
     saving_ += write_seconds + stalled_ - before;
     if (!what) return;
     times.durable = saving_;
-    deadline_.saved(saving_);
+    boundary_.deadline().saved(saving_);
     core::log("saved ", *what, " (stalled ", text_of(stalled_), ", durable after ", text_of(saving_), ")");
   }
 
@@ -180,23 +163,27 @@ class Loop {
     const double seconds = seconds_since(start);
     StepExtras extras;
     extras.irregular = guard_.look_at(report, global);
-    deadline_.stepped(seconds);
+    boundary_.deadline().stepped(seconds);
     if (parts_.slow_ranks) extras.slowest = parts_.slow_ranks->after_step(progress_.step);
     if (profiler_) extras.profile = profiler_->step(seconds, report.phases);
     std::optional<double> held_out_loss;
-    if (due(parts_.evaluate_every)) held_out_loss = parts_.held_out_loss([&] { return agree(0).stop(); });
+    if (due(parts_.evaluate_every)) held_out_loss = parts_.held_out_loss([&] { return boundary_.agree(0).stop(); });
     parts_.alive();
 
-    Agreement now = agree(deadline_.longest_step());
+    save_due_ = save_due_ || due(parts_.save_every);
+    // In a row of skipped steps the weights may be what is wrong: the next step that updates them is saved instead.
+    Agreement now = boundary_.agree(boundary_.deadline().longest_step(), save_due_ && !report.skipped);
+    save_due_ = save_due_ || now.save_due;
     SaveTimes& times = extras.save;
     if (saver.under_way() && now.written) advance(now.write_seconds, times);
-    // In a row of skipped steps the weights may be what is wrong: the next step that updates them is saved instead.
-    save_due_ = save_due_ || due(parts_.save_every);
     if (progress_.step == last_ || now.stop() || (save_due_ && !report.skipped)) {
-      save_due_ = false;
+      const bool first = !saver.under_way();
       now = finish(times, now);
-      stalled_ = saving_ = 0;
-      stall(times, [&] { saver.begin(progress_, held_out_loss, report.skipped); });
+      if (first || progress_.step == last_ || !now.too_late) {
+        begin(times, held_out_loss, report.skipped);
+      } else {
+        core::log_warning("there is no time left for another save; the newest is of an earlier step");
+      }
     }
     const bool wait_for_it = saver.under_way() && (progress_.step == last_ || now.stop() || !saver.in_background());
     if (wait_for_it) now = wait(times);
@@ -211,12 +198,10 @@ class Loop {
 
   const LoopParts& parts_;
   Progress& progress_;
-  Deadline deadline_;
+  Boundary boundary_;
   std::int64_t last_;
   NumericsGuard guard_;
   std::optional<Profiler> profiler_;
-  std::int64_t signal_ = 0;  // once agreed on, it ends the loop
-  bool late_ = false;        // likewise
   bool save_due_ = false;
   // Of the newest save, in seconds:
   double stalled_ = 0;

@@ -22,11 +22,13 @@ struct LoopParts {
   Saver& saver;
   Metrics* metrics = nullptr;       // rank 0's
   std::int64_t save_every = 0;      // steps; 0: only at the end and when stopped
+  double save_seconds = 0;          // and so long after the newest save began; 0: not for that
   std::int64_t evaluate_every = 0;  // steps; 0: never
   /// Asks `stop` now and then, a collective with the same answer on all ranks; after a yes it gives up: no loss.
   std::function<std::optional<double>(const std::function<bool()>& stop)> held_out_loss;
   std::function<void()> alive;  // at step boundaries, and about once a second while the loop waits for a save
   Deadline deadline{};          // rank 0's decides
+  double patience = 0;          // seconds that the writing of a save may show no progress; 0: for ever
   NumericsLimits numerics{};
   bool profile = false;             // measure phases and collectives of every step
   SlowRanks* slow_ranks = nullptr;  // looks after each step
@@ -34,9 +36,10 @@ struct LoopParts {
 
 /// Steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just time for
 /// a last save before the deadline. Saves when due and before it returns: then no save is under way, and the newest is
-/// of the last step. A save in the background is advanced at each boundary at which all ranks have written. `progress`
-/// is moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and what steps
-/// and saves throw; a save that is under way when all ranks throw together is finished before.
+/// of the last step, unless one that was under way took so long that there was no time left for another. A save in the
+/// background is advanced at each boundary at which all ranks have written. `progress` is moved on. Throws AgreedError
+/// (exit 70) when asked to stop, or out of time, before the first step, and what steps and saves throw; a save that is
+/// under way when all ranks throw together is finished before.
 Ended run_loop(const LoopParts& parts, Progress& progress);
 
 }  // namespace caravan::train

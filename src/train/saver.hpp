@@ -9,8 +9,8 @@
 
 namespace caravan::train {
 
-/// How the loop saves: begun at one step boundary, and advanced at later ones until the save counts. All but written()
-/// and seconds() are collective.
+/// How the loop saves: begun at one step boundary, and advanced at later ones until the save counts. All but written(),
+/// silent(), writing() and seconds() are collective.
 class Saver {
  public:
   Saver() = default;
@@ -28,6 +28,10 @@ class Saver {
   /// Whether this rank has nothing left to write for now; waits for it at most so long. It may have failed: advance()
   /// says so.
   virtual bool written(std::chrono::milliseconds most) = 0;
+  /// Seconds since this rank's writing last showed progress. For a save under way that is not written.
+  virtual double silent() const = 0;
+  /// What this rank is writing, for messages.
+  virtual std::string writing() const = 0;
   /// From begin() or the newest advance() until then.
   virtual double seconds() const = 0;
   /// Once written on all ranks: the next thing is begun to be written, or the save counts, and what the log calls it is

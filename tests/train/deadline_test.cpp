@@ -25,6 +25,17 @@ TEST_CASE("a deadline counts steps, saves and the margin") {
   CHECK(deadline.fits(4, false, 931));
   CHECK_FALSE(deadline.fits(4, false, 931.5));
   CHECK(train::Deadline().fits(1e9, true, 1e12));
+
+  // What a save has taken that is not ready counts as soon as it is more.
+  deadline.saving(4.5);
+  CHECK(deadline.save() == 5);
+  deadline.saving(7);
+  CHECK(deadline.save() == 7);
+  CHECK_FALSE(deadline.fits(4, false, 931));
+  // The margin is there to be used in the end.
+  CHECK(deadline.fits_save(993));
+  CHECK_FALSE(deadline.fits_save(993.5));
+  CHECK(train::Deadline().fits_save(1e12));
 }
 
 TEST_CASE("the end of the job comes from the environment") {

@@ -73,8 +73,17 @@ struct Run : train::Saver {
   }
 
   train::Ended go(std::int64_t save_every, std::int64_t evaluate_every) {
-    train::LoopParts parts{grid.context, trainer,        batches, *this, metrics,
-                           save_every,   evaluate_every, {},      {},    deadline};
+    train::LoopParts parts{.context = grid.context,
+                           .trainer = trainer,
+                           .batches = batches,
+                           .saver = *this,
+                           .metrics = metrics,
+                           .save_every = save_every,
+                           .save_seconds = save_seconds,
+                           .evaluate_every = evaluate_every,
+                           .held_out_loss = {},
+                           .alive = {},
+                           .deadline = deadline};
     parts.held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
       evaluations.push_back(progress.step);
       if (progress.step == ends_at) throw comm::AgreedError(core::ExitCode::numerics, "not finite");
@@ -129,7 +138,9 @@ struct Run : train::Saver {
     REQUIRE(begun);
     return grid.context.grid.rank() == 0 || asked++ >= polls;
   }
-  double seconds() const override { return 0.25; }
+  double silent() const override { return silence; }
+  std::string writing() const override { return "the save of step " + std::to_string(*begun); }
+  double seconds() const override { return write_seconds; }
   std::optional<std::string> advance() override {
     CHECK((grid.context.grid.rank() == 0 || asked > polls));
     asked = 0;
@@ -153,6 +164,7 @@ struct Run : train::Saver {
   int polls = 0;
   int asked = 0;
   int strokes = 0;
+  double silence = 0, write_seconds = 0.25, save_seconds = 0;
   std::optional<std::int64_t> begun;
   Steps saves, commits, doubts, evaluations, boundaries;
   std::map<std::int64_t, std::optional<double>> losses;
@@ -231,7 +243,7 @@ TEST_CASE("to the trainer's collectives the loop adds one a step, to agree on st
     if (others > 0) {
       const std::int64_t agreements = last_step + 2;  // before the first step, and for the last save
       wanted["world: agree on stopping"] = agreements;
-      CHECK(loop_grid.groups.world->traffic().at("agree on stopping").bytes == agreements * 32 * others);
+      CHECK(loop_grid.groups.world->traffic().at("agree on stopping").bytes == agreements * 56 * others);
     }
     CHECK(calls == wanted);
   }
@@ -391,15 +403,49 @@ TEST_CASE("the last save is begun while there is time for it") {
                      [&] { none.go(0, 0); });
   CHECK(none.saves.empty());
 
-  // There is time for one save, but after step 1 one is under way, and another must follow: the evaluation of step 2 is
-  // given up.
+  // There is time for one save, and another would have to follow the one that is due after step 1.
+  Run due(grid, data.file);
+  due.polls = 10;
+  due.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 600};
+  CHECK(due.go(1, 0) == train::Ended::stopped);
+  CHECK(due.saves == Steps{1});
+
+  // Two strokes of 200 s: that the save of step 1 took as long is known after step 2, when that of step 2 is begun, and
+  // then there is no time for that one, another and step 3's evaluation, which is given up.
   Run evaluating(grid, data.file);
-  evaluating.polls = 10;
-  evaluating.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 600};
-  CHECK(evaluating.go(1, 2) == train::Ended::stopped);
-  CHECK(evaluating.evaluations == Steps{2});
-  CHECK(evaluating.saves == Steps{1, 2});
-  CHECK_FALSE(evaluating.losses.at(2));
+  evaluating.polls = 1;
+  evaluating.write_seconds = 200;
+  evaluating.deadline = {first ? std::optional(now + 700) : std::nullopt, 5, 1};
+  CHECK(evaluating.go(1, 3) == train::Ended::stopped);
+  CHECK(evaluating.evaluations == Steps{3});
+  CHECK(evaluating.saves == Steps{1, 2, 3});
+  CHECK_FALSE(evaluating.losses.at(3));
+  CHECK(evaluating.commits == Steps{2, 3, 3});
+
+  // Likewise, and when that of step 2 counts there is no time for a third one.
+  Run slow(grid, data.file);
+  slow.polls = 1;
+  slow.write_seconds = 600;
+  slow.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 1};
+  CHECK(slow.go(1, 0) == train::Ended::stopped);
+  CHECK(slow.progress.step == 3);
+  CHECK(slow.saves == Steps{1, 2});
+  CHECK_FALSE(slow.under_way());
+}
+
+TEST_CASE("a save is due when the newest one began long enough ago") {
+  start_kernels();
+  const Data data;
+  const OnGrid grid(two_layouts().front().first, two_layouts().front().second);
+  Run always(grid, data.file);
+  // Any two boundaries are further apart than this, by the clock of rank 0, which decides.
+  always.save_seconds = grid.context.grid.rank() == 0 ? 1e-9 : 1e9;
+  CHECK(always.go(4, 0) == train::Ended::finished);
+  CHECK(always.saves == Steps{1, 2, 3, 4, 5, 6});
+  Run never(grid, data.file);
+  never.save_seconds = grid.context.grid.rank() == 0 ? 1e9 : 1e-9;
+  CHECK(never.go(4, 0) == train::Ended::finished);
+  CHECK(never.saves == Steps{4, 6});
 }
 
 // The last test case: a signal that came stays for the rest of the process.
