@@ -72,28 +72,44 @@ fs::path step_folder(const fs::path& checkpoints, std::int64_t step) {
 
 std::vector<std::int64_t> committed_steps(const fs::path& checkpoints) { return steps_in(checkpoints, true); }
 
-std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<std::string>* passed_over,
+std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<PassedOver>* passed_over,
                                     std::int64_t below) {
   const std::vector<std::int64_t> steps = committed_steps(checkpoints);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     if (*step >= below) continue;
     const fs::path folder = step_folder(checkpoints, *step);
     std::vector<std::string> problems;
+    PassedOver damaged{.step = *step, .reason = {}, .store_hash = {}};
     try {
-      problems = shard_problems(folder, Manifest::read(folder));
+      const Manifest manifest = Manifest::read(folder);
+      if (manifest.store) damaged.store_hash = manifest.store->manifest_hash;
+      problems = shard_problems(folder, manifest);
     } catch (const core::Error& error) {
       problems.emplace_back(error.what());
     }
     if (problems.empty()) return folder;
-    const std::string reason =
-        "checkpoint " + folder.filename().string() + " is passed over: " + core::join(problems, " and ");
+    damaged.reason = "checkpoint " + folder.filename().string() + " is passed over: " + core::join(problems, " and ");
     if (passed_over != nullptr) {
-      passed_over->push_back(reason);
+      passed_over->push_back(std::move(damaged));
     } else {
-      core::log_warning(reason);
+      core::log_warning(damaged.reason);
     }
   }
   return std::nullopt;
+}
+
+std::vector<std::string> set_aside(const fs::path& checkpoints, const std::vector<std::int64_t>& steps) {
+  std::vector<std::string> names;
+  for (const std::int64_t step : steps) {
+    const fs::path folder = step_folder(checkpoints, step);
+    if (!fs::exists(folder / "manifest.json")) continue;
+    fs::path aside = folder.string() + ".set-aside";
+    for (int n = 2; fs::exists(aside); ++n) aside = core::concat(folder.string(), ".set-aside-", n);
+    fs::rename(folder, aside);
+    names.push_back(aside.filename().string());
+  }
+  if (!names.empty()) io::fsync_folder(checkpoints);
+  return names;
 }
 
 std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {

@@ -19,13 +19,24 @@ std::filesystem::path step_folder(const std::filesystem::path& checkpoints, std:
 /// Steps of the committed checkpoints, ascending; none when the folder is missing.
 std::vector<std::int64_t> committed_steps(const std::filesystem::path& checkpoints);
 
+/// A committed checkpoint that is damaged.
+struct PassedOver {
+  std::int64_t step = 0;
+  std::string reason;      // one line, with the folder's name
+  std::string store_hash;  // of the manifest of its store, as far as its own could be read
+};
+
 /// The newest committed checkpoint of a step below `below` whose manifest is sound and whose shards are there in their
-/// full size. The reason for every newer one that is passed over goes to `passed_over`, or as a warning into the log
-/// where nobody takes it. Checksums are checked when the tensors are read: on damage found there, ask again with
-/// `below` = that step.
+/// full size. Every newer one that is passed over is added to `passed_over`, or told as a warning where nobody takes
+/// it. Checksums are checked when the tensors are read: on damage found there, ask again with `below` = that step.
 std::optional<std::filesystem::path> newest_good(const std::filesystem::path& checkpoints,
-                                                 std::vector<std::string>* passed_over = nullptr,
+                                                 std::vector<PassedOver>* passed_over = nullptr,
                                                  std::int64_t below = std::numeric_limits<std::int64_t>::max());
+
+/// Renames the committed checkpoints of these steps, so that their names are free when the run saves those steps again
+/// and no later start chooses them: step-00000120 becomes step-00000120.set-aside, or ….set-aside-2 where that is
+/// taken. Returns the new names, in the order of `steps`; steps without a checkpoint have none. Durable.
+std::vector<std::string> set_aside(const std::filesystem::path& checkpoints, const std::vector<std::int64_t>& steps);
 
 /// Which checkpoints stay, besides step 0.
 struct Keep {

@@ -4,12 +4,10 @@
 #include <algorithm>
 
 #include "checkpoint/manifest.hpp"
-#include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
-#include "io/atomic_file.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -50,44 +48,7 @@ train::Progress load(const Start& start, Model& model, train::Trainer& trainer) 
   return train::Progress::from_json(reader.state().value("progress", nlohmann::json::object()), reader.where());
 }
 
-/// The newest checkpoint of this run itself, beyond step 0.
-std::optional<std::filesystem::path> own_newest(const Session& session) {
-  auto newest = checkpoint::newest_good(session.checkpoints());
-  if (!newest || *newest == checkpoint::step_folder(session.checkpoints(), 0)) return std::nullopt;
-  return newest;
-}
-
 }  // namespace
-
-std::filesystem::path first_checkpoint(const Session& session) {
-  const std::string& resume = session.config.checkpoint.resume;
-  std::filesystem::path step_0 = step_0_folder(session);
-  if (resume == "never") {
-    for (const std::int64_t step : checkpoint::committed_steps(session.checkpoints())) {
-      if (step == 0) continue;
-      core::bad_input(session.checkpoints().string(), " has a checkpoint of step ", step,
-                      " and checkpoint.resume = never; use another run.folder, or checkpoint.resume = auto");
-    }
-    return step_0;
-  }
-  const auto newest = own_newest(session);
-  if (resume != "auto") {
-    // A starting point for a new run. Once the run has checkpoints of its own it goes on from them: a job that is
-    // requeued with the same configuration must not begin again.
-    if (std::filesystem::weakly_canonical(resume).parent_path() ==
-        std::filesystem::weakly_canonical(session.checkpoints())) {
-      core::bad_input("checkpoint.resume = ", resume, " is a checkpoint of this run; to go back to it, start another ",
-                      "run.folder from it");
-    }
-    if (!newest) return resume;
-    core::log("this run has checkpoints of its own; checkpoint.resume = ", resume, " was where it began");
-  }
-  if (newest) return *newest;
-  if (!std::filesystem::exists(step_0 / "manifest.json")) {
-    core::bad_input("there is no model in ", step_0.string(), "; run caravan upcycle ", session.config.file, " first");
-  }
-  return step_0;
-}
 
 void require_same_model(const Session& session, const Start& start) {
   const config::Config& config = session.config;
@@ -115,7 +76,7 @@ void require_same_model(const Session& session, const Start& start) {
   }
 }
 
-train::Progress resume(const Session& session, Start& start, Model& model, train::Trainer& trainer,
+train::Progress resume(const Session& session, ResumePoint& point, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed) {
   while (true) {
     comm::on_all_ranks(session.world, [&] { require_same_data(start, packed); });
@@ -137,27 +98,9 @@ train::Progress resume(const Session& session, Start& start, Model& model, train
       if (error.code() != core::ExitCode::bad_input || start.reader->step() == 0 ||
           start.folder.parent_path() != session.checkpoints())
         throw;
-      core::log_warning(std::string(error.what()) + "; falling back to the checkpoint before it");
-      const std::int64_t damaged = start.reader->step();
-      start = open_start(session, choose_together(session, [&] {
-                           const auto before = checkpoint::newest_good(session.checkpoints(), nullptr, damaged);
-                           return before ? *before : step_0_folder(session);
-                         }));
+      start = point.open_before(start, error.what());
     }
   }
-}
-
-void set_aside_later(const Session& session, std::int64_t step) {
-  for (const std::int64_t later : checkpoint::committed_steps(session.checkpoints())) {
-    if (later <= step) continue;
-    const std::filesystem::path folder = checkpoint::step_folder(session.checkpoints(), later);
-    std::filesystem::path aside = folder.string() + ".set-aside";
-    for (int n = 2; std::filesystem::exists(aside); ++n) aside = core::concat(folder.string(), ".set-aside-", n);
-    std::filesystem::rename(folder, aside);
-    core::log_warning(core::concat(folder.string(), " is newer than where this start goes on; it is now ",
-                                   aside.filename().string(), ", which nothing reads: remove it when you like"));
-  }
-  if (std::filesystem::is_directory(session.checkpoints())) io::fsync_folder(session.checkpoints());
 }
 
 nlohmann::json resume_state(const Session& session, const train::Progress& progress,

@@ -38,7 +38,7 @@ std::filesystem::path choose_together(const Session& session, const std::functio
 }
 
 Start open_start(const Session& session, const std::filesystem::path& folder) {
-  Start start{folder, folder, nullptr, {}};
+  Start start{folder, folder, {}, nullptr, {}};
   std::vector<comm::Fact> files;
   comm::on_all_ranks(session.world, [&] {
     start.reader = std::make_unique<checkpoint::CheckpointReader>(folder);
@@ -50,8 +50,10 @@ Start open_start(const Session& session, const std::filesystem::path& folder) {
       }
     }
     start.spec = family::read_model_spec(start.store.string(), session.config.model.rope_theta);
-    files = {checksum_of(start.folder / "manifest.json"), checksum_of(start.store / "config.json")};
-    if (start.store != start.folder) files.push_back(checksum_of(start.store / "manifest.json"));
+    const comm::Fact store_manifest = checksum_of(start.store / "manifest.json");
+    start.store_hash = store_manifest.value;
+    files = {store_manifest, checksum_of(start.store / "config.json")};
+    if (start.store != start.folder) files.push_back(checksum_of(start.folder / "manifest.json"));
   });
   require_same_files(session, files);
   return start;

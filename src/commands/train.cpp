@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <optional>
 
-#include "checkpoint/retention.hpp"
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
+#include "commands/open_run.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
@@ -11,26 +11,11 @@
 #include "core/log.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
-#include "io/run_lock.hpp"
 #include "layout/placement.hpp"
 #include "train/loop.hpp"
 
 namespace caravan::commands {
 namespace {
-
-/// Rank 0's hold on the run folder.
-struct OpenRun {
-  std::optional<io::RunLock> lock;
-
-  explicit OpenRun(const Session& session) {
-    comm::on_all_ranks(session.world, [&] {
-      if (!session.first()) return;
-      std::filesystem::create_directories(session.run_folder());
-      lock.emplace(session.run_folder());
-      core::log_to_file((session.run_folder() / "log.txt").string());
-    });
-  }
-};
 
 struct OpenData {
   std::optional<data::PackedFile> packed, held_out;
@@ -93,13 +78,15 @@ int train(const Session& session) {
   const config::Config& config = session.config;
   std::optional<double> end_of_job;
   comm::on_all_ranks(session.world, [&] { end_of_job = train::end_of_job(); });
-  Start start = open_start(session, choose_together(session, [&] { return first_checkpoint(session); }));
+  OpenRun run(session);  // before anything is chosen: who holds it deletes checkpoints
+  ResumePoint point(session);
+  Start start = point.open();
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) require_same_model(session, start);  // every rank has the same configuration and checkpoint
   });
   const family::BatchSplit split{config.train.batch, config.train.micro_batch};
   OpenData data(session, start, checked_grid(session, start.spec, split).dp());
-  OpenRun run(session);
+  run.begin_log();  // not before: a start that is refused for its settings or files writes nothing
   const auto watchdog = comm::start_watchdog(session.world, session.run_folder() / "watchdog", config.watchdog.seconds);
   Model model(session, start);
 
@@ -107,25 +94,28 @@ int train(const Session& session) {
   train::Trainer trainer(model.context, *model.decoder, model.parameters, config.train, config.lora.dropout,
                          train::make_schedule(config.train, per_epoch));
   announce(session, model, *data.packed, *data.batches, trainer.schedule());
-  train::Progress progress = resume(session, start, model, trainer, *data.packed);
+  train::Progress progress = resume(session, point, start, model, trainer, *data.packed);
 
   // The frozen tensors that this run began with, wherever its checkpoint came from.
   checkpoint::StoreReference store;
-  std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
     store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
+  });
+  start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
+  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
+  std::optional<train::Metrics> metrics;
+  comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    // Only now: a start that is refused leaves the checkpoints and the configuration of the run alone.
-    set_aside_later(session, progress.step);
-    io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
+    // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.
     metrics.emplace(session.run_folder(), progress.step, trainer.schedule().steps, config.train.log_every);
+    point.set_aside_damaged();
+    io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
   });
   if (metrics && metrics->recomputed() > 0) {
     core::log("steps ", progress.step + 1, " to ", progress.step + metrics->recomputed(),
               " were computed before and are computed again");
   }
 
-  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
   train::SlowRanks slow_ranks(model.groups, config.train.log_every);
   const train::LoopParts parts{
       .context = model.context,
@@ -146,7 +136,7 @@ int train(const Session& session) {
       },
       .alive =
           [&] {
-            if (run.lock) run.lock->refresh();
+            if (run.lock()) run.lock()->refresh();
           },
       .deadline = train::Deadline(end_of_job, config.checkpoint.margin, saver.expected_seconds()),
       .patience = config.watchdog.seconds,

@@ -132,7 +132,7 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
   if (fs::is_directory(checkpoints)) {
     for (const std::string& other : other_folders(checkpoints)) page.line("also there", other);
   }
-  std::vector<std::string> passed_over;
+  std::vector<checkpoint::PassedOver> passed_over;
   const std::optional<fs::path> newest = checkpoint::newest_good(checkpoints, &passed_over);
   page.line("newest good", newest ? newest->filename().string() : "none");
   write_metrics(folder, page);
@@ -140,7 +140,7 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
   if (request.verify) {
     verify_others(checkpoints, steps, newest, page);
   } else {
-    for (const std::string& problem : passed_over) page.problem(problem);
+    for (const checkpoint::PassedOver& damaged : passed_over) page.problem(damaged.reason);
   }
   if (fs::exists(folder / "config.ini")) write_config_file(folder / "config.ini", newest, request, page);
   if (newest) report_checkpoint(*newest, request, page);

@@ -50,15 +50,29 @@ TEST_CASE("a damaged checkpoint is passed over with its reason") {
   std::filesystem::resize_file(step_folder(scratch.path(), 4) / "shard-00000.h5", 100);
   std::filesystem::remove(step_folder(scratch.path(), 3) / "shard-00000.h5");
   test::flip_bit(step_folder(scratch.path(), 2) / "manifest.json", 30);
-  std::vector<std::string> passed_over;
+  std::vector<checkpoint::PassedOver> passed_over;
   CHECK(newest_good(scratch.path(), &passed_over) == step_folder(scratch.path(), 1));
   REQUIRE(passed_over.size() == 3);
-  CHECK(passed_over[0].find("step-00000004") != std::string::npos);
-  CHECK(passed_over[0].find("truncated") != std::string::npos);
-  CHECK(passed_over[1].find("missing") != std::string::npos);
-  CHECK(passed_over[2].find("step-00000002/manifest.json") != std::string::npos);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(passed_over[i].step == 4 - static_cast<std::int64_t>(i));
+  CHECK(passed_over[0].reason.find("step-00000004") != std::string::npos);
+  CHECK(passed_over[0].reason.find("truncated") != std::string::npos);
+  CHECK(passed_over[1].reason.find("missing") != std::string::npos);
+  CHECK(passed_over[2].reason.find("step-00000002/manifest.json") != std::string::npos);
   CHECK(newest_good(scratch.path(), nullptr, 1) == step_folder(scratch.path(), 0));
   CHECK_FALSE(newest_good(scratch.path(), nullptr, 0));
+}
+
+TEST_CASE("what is set aside no longer counts, and nothing else is touched") {
+  const test::ScratchFolder scratch;
+  save_steps(scratch.path(), {0, 1, 2, 3, 4});
+  CHECK(checkpoint::set_aside(scratch.path(), {3, 1, 7}) ==
+        std::vector<std::string>{"step-00000003.set-aside", "step-00000001.set-aside"});
+  CHECK(committed_steps(scratch.path()) == Steps{0, 2, 4});
+  save_steps(scratch.path(), {3});  // the name is free again
+  CHECK(checkpoint::set_aside(scratch.path(), {3}) == std::vector<std::string>{"step-00000003.set-aside-2"});
+  CHECK(std::filesystem::exists(scratch / "step-00000003.set-aside/manifest.json"));
+  CHECK(newest_good(scratch.path()) == step_folder(scratch.path(), 4));
+  CHECK(checkpoint::set_aside(scratch / "missing", {}).empty());
 }
 
 TEST_CASE("old checkpoints go, step 0 and the newest stay") {

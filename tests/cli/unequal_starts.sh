@@ -55,6 +55,8 @@ for node in 0 1; do
 done
 on_node='cd -- "$1/node${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${PMI_RANK:-$SLURM_PROCID}}}" && shift && exec "$@"'
 nodes=(-n 2 bash -c "$on_node" on_node "$work" "$binary")
+step_0=run/checkpoints/step-00000000
+shared=("--run.folder=$work/shared" "--model.store=$step_0")  # one run folder, with models and data of each node
 small=(--evaluate.samples=2 --evaluate.answer_tokens=1 --data.held_out=instructions.packed)
 
 head -n 40 -- "$work/instructions.jsonl" >"$work/fewer.jsonl"
@@ -62,17 +64,16 @@ head -n 40 -- "$work/instructions.jsonl" >"$work/fewer.jsonl"
 cp -- "$work/fewer.packed" "$work/node1/instructions.packed"
 cp -- "$work/instructions.packed" "$work/node0/held_out.packed"
 cp -- "$work/fewer.packed" "$work/node1/held_out.packed"
-refused "${nodes[@]}" train config.ini --evaluate.every=1 --data.held_out=held_out.packed -- \
+refused "${nodes[@]}" train config.ini "${shared[@]}" --evaluate.every=1 --data.held_out=held_out.packed -- \
   'error (rank 0 of 2): checksum of instructions.packed = ' ' on rank 0, but ' ' on rank 1; checksum of held_out.packed = ' ' on rank 1; the ranks do not read the same files'
 refused "${nodes[@]}" evaluate config.ini "${small[@]}" -- 'error (rank 0 of 2): checksum of instructions.packed = ' ' on rank 0, but ' ' on rank 1;'
 cp -- "$work/instructions.packed" "$work/node1/"
 say "other files of tokens are named"
 
 # The same names, shapes and sizes, of other values.
-step_0=run/checkpoints/step-00000000
 (cd -- "$work/node1" && rm -r -- run && "$binary" upcycle config.ini --upcycle.seed=7 >"$work/output")
 sed -i 's/"rms_norm_eps": [^,]*/"rms_norm_eps": 0.5/' -- "$work/node1/$step_0/config.json"
-refused "${nodes[@]}" train config.ini -- "error (rank 0 of 2): checksum of $step_0/manifest.json = " ' on rank 0, but ' \
+refused "${nodes[@]}" train config.ini "${shared[@]}" -- "error (rank 0 of 2): checksum of $step_0/manifest.json = " ' on rank 0, but ' \
   " on rank 1; checksum of $step_0/config.json = " ' on rank 1; the ranks do not read the same files'
 rm -r -- "$work/node1/run" && cp -R -- "$work/origin" "$work/node1/run"
 mv -- "$work/node1/config.ini" "$work/node1/elsewhere.ini"
@@ -80,7 +81,12 @@ refused "${nodes[@]}" train config.ini -- 'rank 1: ' config.ini
 mv -- "$work/node1/elsewhere.ini" "$work/node1/config.ini"
 say "another checkpoint, model or missing configuration is named"
 
-# Copies that are the same do; what may differ is told.
+# Copies of the run folder would go apart, however equal they are now.
+refused "${nodes[@]}" train config.ini -- "error (rank 0 of 2): rank 1: on $(uname -n), run.folder = run is $work/node1/run, which does not hold the lock" \
+  "made in $work/node0/run on $(uname -n); all ranks need the same run folder"
+say "run folders of each node's own are named"
+
+# Copies of models and data that are the same do; what may differ is told.
 one=("$binary" evaluate config.ini "${small[@]}")
 "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n 1 bash -c "$on_node" on_node "$work" env OMP_NUM_THREADS=1 "${one[@]}" : \
   -n 1 bash -c "$on_node" on_node "$work" env OMP_NUM_THREADS=2 "${one[@]}" >"$work/output" 2>&1 </dev/null || fail "unequal threads: exit $?"

@@ -28,8 +28,14 @@ refused() {
 start_in_background train "--run.folder=$work/used"
 wait_for_step used 2  # it stands still until the second has come
 holder="$launcher on $(uname -n), outside of Slurm"
+if ls -l -- "/proc/$launcher/fd" | grep checkpoints/; then fail "training holds files of checkpoints open"; fi
+# The second does not even look at the checkpoints, which the first may delete: it says nothing of a damaged one.
+unread=$(checkpoint_folder used 99999999)
+mkdir -- "$unread" && echo '{' >"$unread/manifest.json"
 refused 1 "$holder"
 refused 2 "$holder" --train.lr=1e-4
+if grep "step-99999999" "$work/second"; then fail "the second run chose a checkpoint before it had the lock"; fi
+rm -r -- "$unread"
 go_on
 wait_for_end
 [ "$status" -eq 0 ] || fail "the first run ended with $status"
