@@ -56,8 +56,21 @@ bit_flipped "$shard"
 truncated "$(checkpoint_folder damaged 4)/shard-00000.h5"
 expect_resume "two damaged checkpoints" 0 "$shard" "$(checkpoint_folder damaged 4)/shard-00000.h5"
 
-# What was passed over is kept, under a name that no later start reads.
+# What was passed over is kept, under a name that no later start reads, and that all begins again is said plainly.
 [ -e "$(checkpoint_folder damaged 8).set-aside/manifest.json" ] || fail "the damaged checkpoint is gone"
+expect_log damaged "warning: this run has no good checkpoint of its own: training begins again from step 0, $(checkpoint_folder damaged 0); all that led to step-00000008.set-aside and step-00000004.set-aside is computed again"
+
+# A start that is refused only after it has found the damage leaves the run as it was.
+damaged_run
+bit_flipped "$shard"
+sed -i '3s/^{/[/' -- "$work/damaged/metrics.jsonl"
+before=$(find "$work/damaged" -type f ! -name log.txt ! -path '*/watchdog/*' -printf '%p %s %T@\n' | sort)
+expect 2 4 train "$work/config.ini" "--run.folder=$work/damaged" --train.lr=1e-3
+expect_output "$work/damaged/metrics.jsonl:3"
+expect_output 'falling back to the checkpoint before it'
+[ "$before" = "$(find "$work/damaged" -type f ! -name log.txt ! -path '*/watchdog/*' -printf '%p %s %T@\n' | sort)" ] ||
+  fail "a refused start changed the run"
+say "refused metrics: nothing is set aside or written"
 
 # Another run that begins from a checkpoint by name: a good one gives the same curve, and nothing is chosen in the place
 # of a damaged one.
@@ -65,6 +78,22 @@ damaged_run
 copy_run origin begun
 start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || fail "begun: exit $?"
 [ "$(curve begun)" = "$(curve calm | tail -n 4)" ] || fail "a run that begins from step 8 has another curve"
+# Its own checkpoint damaged, it begins there again, and not at its step 0.
+bit_flipped "$(checkpoint_folder begun 12)/shard-00001.h5"
+start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || fail "begun again: exit $?"
+expect_output "resumed $(checkpoint_folder damaged 8),"
+expect_output "training begins again from checkpoint.resume = $(checkpoint_folder damaged 8); all that led to step-00000012.set-aside is computed again"
+[ "$(curve begun)" = "$(curve calm | tail -n 4)" ] || fail "a run that begins again from step 8 has another curve"
+# Nor at a step 0 with other frozen tensors, wherever the damage is found: no model is made of the two.
+for damage in bit_flipped truncated; do
+  rm -rf -- "$work/begun"
+  start upcycle "--run.folder=$work/begun" --upcycle.seed=7 || fail "another step 0: exit $?"
+  start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || fail "begun: exit $?"
+  "$damage" "$(checkpoint_folder begun 12)/shard-00001.h5"
+  expect 2 4 train "$work/config.ini" "--run.folder=$work/begun"
+  expect_output "would change the model: the frozen tensors of the former are not those in $(checkpoint_folder begun 0)"
+  [ -e "$(checkpoint_folder begun 12)/manifest.json" ] || fail "$damage: a refused start set a checkpoint aside"
+done
 bit_flipped "$shard"
 rm -rf -- "$work/begun"
 copy_run origin begun
