@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.hpp"
 #include "io/atomic_file.hpp"
 #include "io/system_error.hpp"
 
@@ -28,21 +27,35 @@ void JsonLines::append(const nlohmann::json& line) {
   write_all(file_.get(), text.data(), text.size(), path_);
 }
 
-void cut_json_lines(const std::filesystem::path& path, const std::function<bool(const nlohmann::json&)>& keep) {
+void JsonLines::sync() {
+  if (::fdatasync(file_.get()) != 0) throw_system_error("write", path_, errno);
+}
+
+namespace {
+
+// The bytes of the lines for which `visit` returned true.
+std::size_t visit_lines(const std::string& text, const JsonLineVisitor& visit) {
+  std::size_t visited = 0;
+  for (std::size_t number = 1;; ++number) {
+    const std::size_t end = text.find('\n', visited);
+    if (end == std::string::npos) break;
+    const std::string_view line = std::string_view(text).substr(visited, end - visited);
+    if (!visit(number, nlohmann::json::parse(line, nullptr, false))) break;
+    visited = end + 1;
+  }
+  return visited;
+}
+
+}  // namespace
+
+void read_json_lines(const std::filesystem::path& path, const JsonLineVisitor& visit) {
+  if (std::filesystem::exists(path)) visit_lines(read_file(path), visit);
+}
+
+void cut_json_lines(const std::filesystem::path& path, const JsonLineVisitor& keep) {
   if (!std::filesystem::exists(path)) return;
   const std::string text = read_file(path);
-  std::size_t kept = 0;
-  for (std::size_t number = 1;; ++number) {
-    const std::size_t end = text.find('\n', kept);
-    if (end == std::string::npos) break;
-    const std::string_view line = std::string_view(text).substr(kept, end - kept);
-    const nlohmann::json parsed = nlohmann::json::parse(line, nullptr, false);
-    if (parsed.is_discarded()) {
-      core::bad_input(path.string(), ":", number, ": the line is not JSON; remove it or move the file away");
-    }
-    if (!keep(parsed)) break;
-    kept = end + 1;
-  }
+  const std::size_t kept = visit_lines(text, keep);
   if (kept < text.size()) write_file_atomically(path, std::string_view(text).substr(0, kept));
 }
 

@@ -19,14 +19,22 @@ class JsonLines {
   /// Throws with the path: exit 74 when the storage is full, else exit 2.
   void append(const nlohmann::json& line);
 
+  /// Returns when every line is on the storage. Throws as append() does.
+  void sync();
+
  private:
   std::filesystem::path path_;
   FileDescriptor file_;
 };
 
-/// Keeps the lines from the first one on while `keep(parsed line)` holds and drops the rest, and a torn last line in
-/// any case. The file is replaced atomically, or left alone when all stays; a missing file is left missing. Throws
-/// (exit 2) with file:line when a whole line is not JSON.
-void cut_json_lines(const std::filesystem::path& path, const std::function<bool(const nlohmann::json&)>& keep);
+/// Hands the whole lines, numbered from 1, to `visit`, as long as it returns true; a line that is not JSON comes as a
+/// discarded value. What stands behind the last line feed is no line. A missing file has none.
+using JsonLineVisitor = std::function<bool(std::size_t number, const nlohmann::json& line)>;
+void read_json_lines(const std::filesystem::path& path, const JsonLineVisitor& visit);
+
+/// Keeps the lines from the first one on for which `keep`, called as above, returns true, and drops the rest, and a
+/// torn last line in any case. The file is replaced atomically, or left alone when all stays; a missing file is left
+/// missing.
+void cut_json_lines(const std::filesystem::path& path, const JsonLineVisitor& keep);
 
 }  // namespace caravan::io

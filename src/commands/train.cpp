@@ -86,6 +86,10 @@ int train(const Session& session) {
   });
   const family::BatchSplit split{config.train.batch, config.train.micro_batch};
   OpenData data(session, start, checked_grid(session, start.spec, split).dp());
+  std::optional<train::Metrics> metrics;
+  comm::on_all_ranks(session.world, [&] {
+    if (session.first()) metrics.emplace(session.run_folder(), start.reader->step());
+  });
   run.begin_log();  // not before: a start that is refused for its settings or files writes nothing
   const auto watchdog = comm::start_watchdog(session.world, session.run_folder() / "watchdog", config.watchdog.seconds);
   Model model(session, start);
@@ -103,14 +107,17 @@ int train(const Session& session) {
   });
   start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
   RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
-  std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
     // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.
-    metrics.emplace(session.run_folder(), progress.step, trainer.schedule().steps, config.train.log_every);
     point.set_aside_damaged();
     io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
+    metrics->open(progress.step, trainer.schedule().steps, config.train.log_every);
   });
+  if (metrics && metrics->last_kept() < progress.step && start.folder.parent_path() == session.checkpoints()) {
+    core::log_warning(core::concat("metrics.jsonl lacks steps ", metrics->last_kept() + 1, " to ", progress.step,
+                                   ", which an earlier start computed: the curve has a hole there"));
+  }
   if (metrics && metrics->recomputed() > 0) {
     core::log("steps ", progress.step + 1, " to ", progress.step + metrics->recomputed(),
               " were computed before and are computed again");

@@ -125,7 +125,10 @@ class Loop {
   void advance(double write_seconds, SaveTimes& times) {
     std::optional<std::string> what;
     const double before = stalled_;
-    stall(times, [&] { what = parts_.saver.advance(); });
+    stall(times, [&] {
+      if (parts_.metrics) parts_.metrics->sync();  // a step's line is to be durable before its checkpoint counts
+      what = parts_.saver.advance();
+    });
     boundary_.stroke_begun();
     saving_ += write_seconds + stalled_ - before;
     if (!what) return;

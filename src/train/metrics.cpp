@@ -11,27 +11,48 @@
 
 namespace caravan::train {
 
-Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at, std::int64_t last_step,
-                 std::int64_t log_every)
-    : last_step_(last_step), log_every_(log_every) {
-  const std::filesystem::path path = run_folder / "metrics.jsonl";
-  std::int64_t newest = 0;
-  const auto field = [&](const nlohmann::json& line, const char* name) {
+Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most)
+    : path_(run_folder / "metrics.jsonl"), resumed_at_most_(resumed_at_most) {
+  const auto field = [&](std::size_t number, const nlohmann::json& line, const char* name) {
     if (!line.is_object() || !line.contains(name) || !line[name].is_number_integer()) {
-      core::bad_input(path.string(), " has a line without a whole number \"", name, "\": ", line.dump(),
+      core::bad_input(path_.string(), ":", number, ": a line without a whole number \"", name, "\": ", line.dump(),
                       "; move the file away, or mend the line");
     }
     return line[name].get<std::int64_t>();
   };
-  io::cut_json_lines(path, [&](const nlohmann::json& line) {
-    newest = std::max(newest, field(line, "step"));
-    restart_ = std::max(restart_, field(line, "restart") + 1);
+  io::read_json_lines(path_, [&](std::size_t number, const nlohmann::json& line) {
+    if (line.is_discarded()) {
+      if (newest_ < resumed_at_most) {
+        core::bad_input(path_.string(), ":", number, ": the line is not JSON; remove it or move the file away");
+      }
+      if (!damaged_) damaged_ = number;
+      return true;
+    }
+    newest_ = std::max(newest_, field(number, line, "step"));
+    restart_ = std::max(restart_, field(number, line, "restart") + 1);
     return true;
   });
-  io::cut_json_lines(path, [&](const nlohmann::json& line) { return field(line, "step") <= resumed_at; });
-  recomputed_ = std::max<std::int64_t>(0, newest - resumed_at);
-  file_.emplace(path);
 }
+
+void Metrics::open(std::int64_t resumed_at, std::int64_t last_step, std::int64_t log_every) {
+  CARAVAN_CHECK(resumed_at <= resumed_at_most_, resumed_at, " ", resumed_at_most_);
+  last_step_ = last_step;
+  log_every_ = log_every;
+  recomputed_ = std::max<std::int64_t>(0, newest_ - resumed_at);
+  if (damaged_) {
+    core::log_warning(core::concat(path_.string(), ":", *damaged_,
+                                   ": the line is not JSON, as a loss of power may leave it; it and what follows are "
+                                   "cut off, since this start computes their steps again"));
+  }
+  io::cut_json_lines(path_, [&](std::size_t, const nlohmann::json& line) {
+    if (line.is_discarded() || line["step"].get<std::int64_t>() > resumed_at) return false;
+    last_kept_ = line["step"].get<std::int64_t>();
+    return true;
+  });
+  file_.emplace(path_);
+}
+
+void Metrics::sync() { file_->sync(); }
 
 void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
                      const StepExtras& extras) {

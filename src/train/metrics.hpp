@@ -28,24 +28,39 @@ struct StepExtras {
 /// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.
 class Metrics {
  public:
-  /// Lines of steps after `resumed_at` are cut from the file: those steps are computed again.
-  Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at, std::int64_t last_step,
-          std::int64_t log_every);
+  /// Reads what earlier starts wrote and changes nothing, so that this start may still be refused for another reason.
+  /// Throws (exit 2) with file:line where a line is not one of a step. Lines that are no JSON, as a node that loses its
+  /// power may leave them, are accepted where every step up to `resumed_at_most` stands before them.
+  Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most);
+
+  /// Cuts the file behind step `resumed_at`, at most `resumed_at_most`: what comes after is computed again. Before
+  /// everything below but restart().
+  void open(std::int64_t resumed_at, std::int64_t last_step, std::int64_t log_every);
 
   /// How often the run was started before, as far as its metrics tell.
   std::int64_t restart() const { return restart_; }
   /// Steps that were computed before but lie beyond the checkpoint.
   std::int64_t recomputed() const { return recomputed_; }
+  /// The last step that the file kept; below `resumed_at`, the curve has a hole. 0: none.
+  std::int64_t last_kept() const { return last_kept_; }
 
   /// seconds: of this step.
   void record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
               const StepExtras& extras = {});
 
+  /// Returns when every line is on the storage. Throws with the path: exit 74 when it is full, else 2.
+  void sync();
+
  private:
+  std::filesystem::path path_;
+  std::int64_t resumed_at_most_;
+  std::int64_t newest_ = 0;               // step
+  std::optional<std::size_t> damaged_{};  // the first line that is no JSON
   std::int64_t restart_ = 0;
   std::int64_t recomputed_ = 0;
-  std::int64_t last_step_;
-  std::int64_t log_every_;
+  std::int64_t last_kept_ = 0;
+  std::int64_t last_step_ = 0;
+  std::int64_t log_every_ = 1;
   std::optional<io::JsonLines> file_;
   double interval_seconds_ = 0;
   std::int64_t interval_tokens_ = 0;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A damaged checkpoint is named and passed over for the one before it, and the curve stays that of the undisturbed run.
-# Damage in step 0, which holds the frozen tensors, is refused: there is nothing before it.
+# Damage in step 0, which holds the frozen tensors, is refused: there is nothing before it. Damaged metrics are cut where
+# their steps are computed again.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 make_origin 12 4 4 2 2
@@ -78,6 +79,7 @@ damaged_run
 copy_run origin begun
 start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || fail "begun: exit $?"
 [ "$(curve begun)" = "$(curve calm | tail -n 4)" ] || fail "a run that begins from step 8 has another curve"
+! grep -q "lacks steps" "$work/output" || fail "a run that begins from step 8 has no steps to miss"
 # Its own checkpoint damaged, it begins there again, and not at its step 0.
 bit_flipped "$(checkpoint_folder begun 12)/shard-00001.h5"
 start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder damaged 8)" || fail "begun again: exit $?"
@@ -102,6 +104,26 @@ start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder 
 [ "$status" -eq 2 ] || fail "a damaged checkpoint that was asked for: exit $status instead of 2"
 expect_output "$shard"
 say "beginning from a checkpoint: as from a good one, or refused"
+
+# The metrics: lines of steps that are computed again may be damaged; a hole before them is told.
+damaged_run
+head -c 300 /dev/zero >>"$work/damaged/metrics.jsonl"
+echo >>"$work/damaged/metrics.jsonl"
+expect_resume "zero bytes behind the metrics" 8 "$work/damaged/metrics.jsonl:13: the line is not JSON"
+damaged_run
+sed -i 7,8d "$work/damaged/metrics.jsonl"
+start train "--run.folder=$work/damaged" || fail "a hole in the metrics: exit $?"
+expect_output "warning: metrics.jsonl lacks steps 7 to 8"
+[ "$(curve damaged)" = "$(curve calm | sed 7,8d)" ] || fail "a hole in the metrics: another curve"
+damaged_run
+sed -i 7s/.// "$work/damaged/metrics.jsonl"
+cp -- "$work/damaged/metrics.jsonl" "$work/before"
+status=0
+start train "--run.folder=$work/damaged" || status=$?
+[ "$status" -eq 2 ] || fail "a damaged line of a step that is done: exit $status instead of 2"
+expect_output "$work/damaged/metrics.jsonl:7: the line is not JSON"
+cmp -s -- "$work/before" "$work/damaged/metrics.jsonl" || fail "a damaged line of a step that is done: it was changed"
+say "damaged metrics: cut where they are computed again, refused before"
 
 for damage in truncated bit_flipped removed; do
   rm -rf -- "${work:?}/frozen"

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/json_lines.hpp"
 
+#include <sys/syscall.h>
+
+#include <cerrno>
 #include <limits>
 
 #include "io/atomic_file.hpp"
@@ -12,9 +15,20 @@ using nlohmann::json;
 
 namespace {
 
-const auto up_to_step_2 = [](const json& line) { return line.at("step").get<int>() <= 2; };
+int refuse_to_sync = 0;  // with this errno value
+
+const auto up_to_step_2 = [](std::size_t, const json& line) {
+  return !line.is_discarded() && line.at("step").get<int>() <= 2;
+};
 
 }  // namespace
+
+// In the place of the C library's.
+extern "C" int fdatasync(int descriptor) {
+  if (refuse_to_sync == 0) return static_cast<int>(::syscall(SYS_fdatasync, descriptor));
+  errno = refuse_to_sync;
+  return -1;
+}
 
 TEST_CASE("numbers read back to the same bits") {
   const test::ScratchFolder scratch;
@@ -32,6 +46,16 @@ TEST_CASE("numbers read back to the same bits") {
   }
   REQUIRE(std::getline(file, line));
   CHECK(json::parse(line)["loss"].is_null());
+}
+
+TEST_CASE("lines that the storage does not take in the end are an error with the path") {
+  const test::ScratchFolder scratch;
+  io::JsonLines lines(scratch / "m");
+  lines.append({{"step", 1}});
+  CHECK_NOTHROW(lines.sync());
+  refuse_to_sync = ENOSPC;
+  test::expect_error(core::ExitCode::storage_full, {(scratch / "m").string(), "write"}, [&] { lines.sync(); });
+  refuse_to_sync = 0;
 }
 
 TEST_CASE("a torn last line of a killed process does not spoil the next one") {
@@ -62,9 +86,16 @@ TEST_CASE("lines past the checkpoint are cut") {
   CHECK_FALSE(std::filesystem::exists(scratch / "missing"));
 }
 
-TEST_CASE("a broken line in the middle is named") {
+TEST_CASE("a line that is not JSON is handed out as such, with its number") {
   const test::ScratchFolder scratch;
-  test::write_text(scratch / "m", "{\"step\":1}\nstep 2\n{\"step\":3}\n");
-  test::expect_error(core::ExitCode::bad_input, {(scratch / "m").string() + ":2", "not JSON"},
-                     [&] { io::cut_json_lines(scratch / "m", up_to_step_2); });
+  test::write_text(scratch / "m", "{\"step\":1}\nstep 2\n{\"step\":3}\n{\"st");
+  std::vector<std::size_t> good, broken;
+  io::read_json_lines(scratch / "m", [&](std::size_t number, const json& line) {
+    (line.is_discarded() ? broken : good).push_back(number);
+    return true;
+  });
+  CHECK(good == std::vector<std::size_t>{1, 3});
+  CHECK(broken == std::vector<std::size_t>{2});
+  io::cut_json_lines(scratch / "m", up_to_step_2);
+  CHECK(test::read_text(scratch / "m") == "{\"step\":1}\n");
 }

@@ -263,7 +263,10 @@ TEST_CASE("the loop saves and evaluates when due, and goes on from a save") {
     const MemorySource before = whole.state();
     const test::ScratchFolder run_folder;
     std::optional<train::Metrics> metrics;
-    if (grid.context.grid.rank() == 0) whole.metrics = &metrics.emplace(run_folder.path(), 0, last_step, 1000);
+    if (grid.context.grid.rank() == 0) {
+      whole.metrics = &metrics.emplace(run_folder.path(), 0);
+      metrics->open(0, last_step, 1000);
+    }
     CHECK(whole.go(2, 3) == train::Ended::finished);
     CHECK(whole.saves == Steps{2, 4, 6});
     CHECK(whole.commits == Steps{2, 4, 6});
@@ -316,7 +319,10 @@ TEST_CASE("a save in the background moves on at the first boundary at which all 
     const test::ScratchFolder run_folder;
     std::optional<train::Metrics> metrics;
     Run run(grid, data.file);
-    if (grid.context.grid.rank() == 0) run.metrics = &metrics.emplace(run_folder.path(), 0, last_step, 1000);
+    if (grid.context.grid.rank() == 0) {
+      run.metrics = &metrics.emplace(run_folder.path(), 0);
+      metrics->open(0, last_step, 1000);
+    }
     // Asked once at each boundary: written at the second one after a stroke; a last save is waited for.
     run.polls = 1;
     CHECK(run.go(3, 0) == train::Ended::finished);

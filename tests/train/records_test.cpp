@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "core/error.hpp"
+#include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "train/metrics.hpp"
@@ -97,7 +98,8 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   const test::ScratchFolder folder;
   const std::filesystem::path path = folder / "metrics.jsonl";
   {
-    Metrics metrics(folder.path(), 0, 10, 1000);
+    Metrics metrics(folder.path(), 0);
+    metrics.open(0, 10, 1000);
     CHECK(metrics.restart() == 0);
     CHECK(metrics.recomputed() == 0);
     record_steps(metrics, 1, 5);
@@ -121,7 +123,8 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   CHECK(lines[3].at("restart") == 0);
 
   {  // From the checkpoint of step 3: steps 4 and 5 are computed again.
-    Metrics metrics(folder.path(), 3, 10, 1000);
+    Metrics metrics(folder.path(), 3);
+    metrics.open(3, 10, 1000);
     CHECK(metrics.restart() == 1);
     CHECK(metrics.recomputed() == 2);
     CHECK(lines_of(path).size() == 3);
@@ -137,7 +140,8 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   // A crash in the middle of a line, then a resume from the newest step.
   test::write_text(path, test::read_text(path) + "{\"step\": 8, \"lo");
   {
-    Metrics metrics(folder.path(), 7, 10, 1000);
+    Metrics metrics(folder.path(), 7);
+    metrics.open(7, 10, 1000);
     CHECK(metrics.restart() == 2);
     CHECK(metrics.recomputed() == 0);
     record_steps(metrics, 8, 8);
@@ -151,14 +155,15 @@ TEST_CASE("metrics with a line of something else are refused and left alone") {
   for (const char* line : {"{\"step\": 1}", "{\"step\": 1.5, \"restart\": 0}", "[1]", "not json"}) {
     CAPTURE(line);
     const test::ScratchFolder folder;
-    const std::string text = "{\"step\": 1, \"restart\": 0}\n" + std::string(line) + "\n";
+    const std::string text =
+        "{\"step\": 1, \"restart\": 0}\n" + std::string(line) + "\n{\"step\": 2, \"restart\": 0}\n";
     test::write_text(folder / "metrics.jsonl", text);
     try {
-      const Metrics metrics(folder.path(), 0, 10, 1000);
+      const Metrics metrics(folder.path(), 2);
       FAIL("no error");
     } catch (const core::Error& error) {
       CHECK(error.code() == core::ExitCode::bad_input);
-      CHECK(std::string(error.what()).find((folder / "metrics.jsonl").string()) == 0);
+      CHECK(std::string(error.what()).find((folder / "metrics.jsonl").string() + ":2: ") == 0);
     }
     CHECK(test::read_text(folder / "metrics.jsonl") == text);
   }
@@ -167,13 +172,52 @@ TEST_CASE("metrics with a line of something else are refused and left alone") {
 TEST_CASE("metrics of a run that lost all its checkpoints begin again") {
   const test::ScratchFolder folder;
   {
-    Metrics metrics(folder.path(), 0, 10, 1000);
+    Metrics metrics(folder.path(), 0);
+    metrics.open(0, 10, 1000);
     record_steps(metrics, 1, 3);
   }
-  const Metrics metrics(folder.path(), 0, 10, 1000);
+  Metrics metrics(folder.path(), 0);
+  metrics.open(0, 10, 1000);
   CHECK(metrics.restart() == 1);
   CHECK(metrics.recomputed() == 3);
   CHECK(lines_of(folder / "metrics.jsonl").empty());
+}
+
+TEST_CASE("lines that a node without power spoiled are cut where their steps are computed again, and only there") {
+  const std::string good = "{\"step\": 1, \"restart\": 0}\n{\"step\": 2, \"restart\": 0}\n";
+  const std::string zeros(300, '\0');
+  const std::string later = "{\"step\": 4, \"restart\": 2}\n";
+  for (const std::string& spoiled : {zeros, zeros + "\n", "{\"step\": 3, \"lo\n" + zeros + "\n", "{\"ste\n" + later}) {
+    CAPTURE(spoiled);
+    const test::ScratchFolder folder;
+    const std::filesystem::path path = folder / "metrics.jsonl";
+    test::write_text(path, good + spoiled);
+    Metrics metrics(folder.path(), 2);
+    CHECK(metrics.restart() == (spoiled.ends_with(later) ? 3 : 1));
+    CHECK(test::read_text(path) == good + spoiled);
+    metrics.open(2, 10, 1000);
+    CHECK(metrics.last_kept() == 2);
+    CHECK(metrics.recomputed() == (spoiled.ends_with(later) ? 2 : 0));
+    CHECK(test::read_text(path) == good);
+    record_steps(metrics, 3, 3);
+    CHECK(lines_of(path).size() == 3);
+
+    if (!spoiled.ends_with("\n")) continue;
+    test::write_text(path, good + spoiled);
+    test::expect_error(core::ExitCode::bad_input, {path.string() + ":3: ", "not JSON"},
+                       [&] { const Metrics needed(folder.path(), 3); });
+    CHECK(test::read_text(path) == good + spoiled);
+  }
+}
+
+TEST_CASE("metrics tell of a hole below the step to go on from, and count no step that is computed again") {
+  const test::ScratchFolder folder;
+  test::write_text(folder / "metrics.jsonl", "{\"step\": 1, \"restart\": 0}\n{\"step\": 5, \"restart\": 1}\n");
+  Metrics metrics(folder.path(), 4);
+  metrics.open(3, 10, 1000);
+  CHECK(metrics.last_kept() == 1);
+  CHECK(metrics.recomputed() == 2);
+  CHECK(lines_of(folder / "metrics.jsonl").size() == 1);
 }
 
 }  // namespace caravan::train
