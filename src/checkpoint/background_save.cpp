@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/background_save.hpp"
 
-#include <pthread.h>
-
-#include <csignal>
 #include <new>
 
 #include "comm/agreement.hpp"
+#include "core/background_thread.hpp"
 #include "core/text.hpp"
 
 namespace caravan::checkpoint {
@@ -23,23 +21,6 @@ std::size_t room_of(const std::vector<Piece>& pieces) {
   std::size_t bytes = 0;
   for (const Piece& piece : pieces) bytes += room_of(piece);
   return bytes;
-}
-
-// A thread that takes no signals: they are for the training thread.
-template <typename Work>
-std::jthread start_thread(Work&& work) {
-  sigset_t all, former;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &former);
-  std::jthread thread;
-  try {
-    thread = std::jthread(std::forward<Work>(work));
-  } catch (...) {
-    pthread_sigmask(SIG_SETMASK, &former, nullptr);
-    throw;
-  }
-  pthread_sigmask(SIG_SETMASK, &former, nullptr);
-  return thread;
 }
 
 }  // namespace
@@ -80,10 +61,7 @@ void BackgroundSave::start(const char* thread, Clock::time_point since, Work wor
   report_ = task.get_future();
   moved();
   if (!in_background_) return task({});
-  writer_ = start_thread([thread, task = std::move(task)](const std::stop_token& stop) mutable {
-    pthread_setname_np(pthread_self(), thread);  // for top -H, debuggers and tests
-    task(stop);
-  });
+  writer_ = core::start_thread(thread, std::move(task));
 }
 
 void BackgroundSave::settle(comm::Failure failure) {

@@ -9,7 +9,7 @@ namespace caravan::core {
 
 /// Where lines go. Rank 0 prints to standard output and, once a run folder is open, appends to its log.txt; other
 /// ranks are silent except for warnings of their own and errors. Set once, in main, and by the command that opens a
-/// run.
+/// run. Any thread may log.
 void log_as_rank(int rank, int world);
 void log_to_file(const std::string& path);
 

@@ -18,7 +18,8 @@ class MainThread {
   MainThread& operator=(const MainThread&) = delete;
 
   /// Changes while any thread of the process but these (as the kernel numbers them) faults memory in, reads or writes:
-  /// signs of life in a long computation, or in a save that other threads do.
+  /// signs of life in a long computation, or in a save that other threads do. The threads to leave out are those that
+  /// write as long as the process lives, whatever it does: core::attendants().
   static std::uint64_t signs_of_work(std::span<const int> but);
 
   /// Its stack, a line per frame, the innermost first; or in one line why there is none, after so many seconds.

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watch/watchdog.hpp"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <csignal>
 
+#include "core/background_thread.hpp"
 #include "core/error.hpp"
 #include "core/host_name.hpp"
 #include "core/log.hpp"
@@ -40,21 +38,25 @@ Watchdog::Watchdog(const std::filesystem::path& folder, double deadline, NodePag
   activity().publish_to(&pages_.own());
   activity().set_patience(timing_.patience);
   folder_.write_state(own());
-  // Signals are for the main thread.
-  sigset_t all, former;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &former);
-  watcher_ = std::thread([this] { watch(); });
-  files_ = std::thread([this] { keep_files(); });
-  pthread_sigmask(SIG_SETMASK, &former, nullptr);
+  watcher_ = core::start_attendant("caravan-watch", [this] { watch(); });
+  try {
+    files_ = core::start_attendant("caravan-files", [this] { keep_files(); });
+  } catch (...) {
+    end();  // or the first one would be waited for for ever
+    throw;
+  }
 }
 
-Watchdog::~Watchdog() {
+void Watchdog::end() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
   }
   wake_.notify_all();
+}
+
+Watchdog::~Watchdog() {
+  end();
   watcher_.join();
   files_.join();
   activity().set_patience(0);
@@ -85,8 +87,7 @@ void Watchdog::look(const RankState& now, double passed) {
   std::uint64_t signs = signs_;
   // Looking costs more the more threads there are, and says nothing about a rank that has just done something.
   if (!now.waiting && now.seconds > timing_.deadline / 4) {
-    const std::array<int, 2> own_tasks{watching_task_, file_task_};
-    signs = MainThread::signs_of_work(own_tasks);
+    signs = MainThread::signs_of_work(core::attendants());
   }
   // A state shorter than the time between two looks is a new one.
   const bool same = now.waiting == before_.waiting && now.seconds >= before_.seconds && now.number == before_.number &&
@@ -101,7 +102,6 @@ void Watchdog::look(const RankState& now, double passed) {
 void Watchdog::watch() {
   // Rank 0 first: its errors are in the run's log too.
   const double allowed = timing_.deadline + (pages_.rank() > 0 ? 2 * timing_.tick : 0);
-  watching_task_ = gettid();
   Page& page = pages_.own();
   std::optional<double> passed = 0;
   do {
@@ -117,7 +117,6 @@ void Watchdog::watch() {
 void Watchdog::keep_files() {
   Clock::time_point written{};
   bool stack_is_there = false;
-  file_task_ = gettid();
   do {
     const bool alarm = folder_.alarm();
     if (alarm || seconds_between(written, Clock::now()) >= timing_.pace) {

@@ -51,6 +51,7 @@ class Watchdog {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void end();
   void watch();
   void keep_files();
   /// Waits, shorter when the watchdog ends: then true.
@@ -83,12 +84,11 @@ class Watchdog {
   double waited_ = 0;  // in the same collective
   double quiet_ = 0;   // without any sign of progress
 
-  std::atomic<int> watching_task_{0}, file_task_{0};  // as the kernel numbers the threads
-  std::atomic<std::int64_t> files_answered_{0};       // when, by the steady clock
+  std::atomic<std::int64_t> files_answered_{0};  // when, by the steady clock
   std::mutex mutex_;
   std::condition_variable wake_;
   bool ending_ = false;
-  std::thread watcher_, files_;
+  std::jthread watcher_, files_;
 };
 
 }  // namespace caravan::watch
