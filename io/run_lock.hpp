@@ -1,42 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <thread>
 
 #include "io/file_descriptor.hpp"
 
 namespace caravan::io {
 
-/// Keeps two jobs from writing into one run folder. flock is unreliable on network file systems, so the lock is a file,
-/// FOLDER/lock, made with O_EXCL: {"job", "restart", "host", "pid", "heartbeat"} as JSON (job: SLURM_JOB_ID or "",
-/// heartbeat: seconds since 1970). Held by one process of a job, rank 0.
+struct RunLockTimes {
+  std::chrono::milliseconds heartbeat{10'000};     // between two
+  std::chrono::milliseconds longest_wait{60'000};  // for a holder that may be about to end
+};
+
+/// Keeps two jobs from writing into one folder. flock is unreliable on network file systems, so the lock is a file,
+/// FOLDER/lock, made with O_EXCL: a LockHolder as JSON. Held by one process of a job, rank 0. A thread of its own
+/// renews the heartbeat from construction to destruction, however long the process computes, loads or waits.
 class RunLock {
  public:
-  /// Takes the lock, also over from a holder that
-  ///   has the same non-empty job id (the job was requeued), or
-  ///   ran on this host and no longer lives, or
-  ///   is on another host and has not refreshed it for 5 minutes.
-  /// Throws (exit 2) naming host, pid, job and folder when another holder is alive.
-  explicit RunLock(const std::filesystem::path& folder,
-                   std::chrono::seconds refresh_interval = std::chrono::seconds(10));
+  /// Takes the lock, also over from a holder that has ended by the rules of LockJudge; waits for one that may be about
+  /// to, saying so in the log. Throws (exit 2) naming folder, host, pid and job when another holder is alive, as
+  /// throw_system_error() does when the file cannot be written, and (exit 70) when asked to stop while it waits.
+  explicit RunLock(const std::filesystem::path& folder, const RunLockTimes& times = {});
   /// Removes the lock if it is still this one's.
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
-  /// Renews the heartbeat; does nothing within refresh_interval of the last time. Called at step boundaries. Throws
-  /// (exit 2) when another job has taken the lock over, since going on would mix two runs.
+  /// Throws (exit 2) when the thread has seen that another job took the lock over, since going on would mix two runs.
+  /// Costs nothing, unless the thread has not looked for long, as after a suspension: then it looks itself. For step
+  /// boundaries.
   void refresh();
 
+  /// Looks at the file now, and throws likewise unless the lock is ours: right before what must not happen to another
+  /// run's folder, as a run could do that was suspended for long. By any thread. Throws as throw_system_error() does
+  /// when that cannot be seen.
+  void require_ours();
+
  private:
-  bool is_ours() const;
+  enum class Standing { ours, lost, unclear };
+
+  void take(const std::filesystem::path& folder, const RunLockTimes& times);
+  void keep_alive(const std::stop_token& stop);
+  /// Sets errno when it is unclear.
+  Standing look_once() const;
+  Standing look();
+  [[noreturn]] void throw_lost() const;
   void write_heartbeat();
 
   std::filesystem::path path_;
-  std::chrono::seconds refresh_interval_;
+  std::chrono::milliseconds interval_;
   FileDescriptor file_;
-  std::chrono::steady_clock::time_point refreshed_;
+  std::atomic<bool> lost_{false};
+  std::atomic<std::int64_t> looked_{0};  // when, by the steady clock
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::jthread heart_;
 };
 
 }  // namespace caravan::io

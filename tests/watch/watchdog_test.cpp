@@ -9,6 +9,7 @@
 
 #include <memory>
 
+#include "io/run_lock.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
 
@@ -180,6 +181,18 @@ TEST_CASE("a rank that is alone and shows no progress ends with its own stack") 
   CHECK(has(text, "shows no progress since"));
   CHECK(has(text, "in step 9"));
   CHECK(has(text, "stack of rank 0:\n#0 watch_test+0x"));
+}
+
+TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its progress") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    const io::RunLock lock(scratch.path(), {.heartbeat = std::chrono::milliseconds(5)});
+    alarm(static_cast<unsigned>(long_enough));
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "shows no progress since"));
 }
 
 TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
