@@ -122,9 +122,10 @@ void BackgroundSave::start_sealing(const ShardReport& report) {
   if (world_.rank() != 0) return settle({});
   const comm::Failure failure = comm::attempt([&] {
     start("caravan-seal", since, [this, reports = std::move(reports)](const std::stop_token&) {
-      comm::Failure sealed = seal(*request_, world_.size(), reports);
+      comm::Failure sealed = hooks_.before ? comm::attempt(hooks_.before) : comm::Failure{};
+      if (sealed.code == core::ExitCode::done) sealed = seal(*request_, world_.size(), reports);
       moved();
-      if (sealed.code == core::ExitCode::done && afterwards_) afterwards_();
+      if (sealed.code == core::ExitCode::done && hooks_.after) hooks_.after();
       return ShardReport{{}, std::move(sealed)};
     });
   });

@@ -20,10 +20,16 @@ namespace caravan::checkpoint {
 /// written when this object goes is given up at its next block (16 MiB), and the folder is an unfinished save.
 class BackgroundSave {
  public:
+  /// What rank 0 does around its part, where it writes.
+  struct Hooks {
+    std::function<void()> before{};  // the manifest is written; what it throws fails the save
+    std::function<void()> after{};   // the checkpoint counts, and before the save is over; must not throw
+  };
+
   /// in_background = false: the caller's thread does all that, without a copy, and the first advance() is the last.
-  /// afterwards: what rank 0 does when a checkpoint has begun to count, before the save is over. It must not throw.
-  BackgroundSave(comm::Communicator& world, bool in_background, std::function<void()> afterwards = {})
-      : world_(world), in_background_(in_background), afterwards_(std::move(afterwards)) {}
+  BackgroundSave(comm::Communicator& world, bool in_background) : BackgroundSave(world, in_background, {}) {}
+  BackgroundSave(comm::Communicator& world, bool in_background, Hooks hooks)
+      : world_(world), in_background_(in_background), hooks_(std::move(hooks)) {}
   BackgroundSave(const BackgroundSave&) = delete;
   BackgroundSave& operator=(const BackgroundSave&) = delete;
 
@@ -65,7 +71,7 @@ class BackgroundSave {
 
   comm::Communicator& world_;
   bool in_background_;
-  std::function<void()> afterwards_;
+  Hooks hooks_;
   bool sealing_ = false;  // all shards are there
   std::optional<SaveRequest> request_;
   std::future<ShardReport> report_;  // of the stroke under way

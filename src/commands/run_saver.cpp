@@ -8,7 +8,7 @@
 namespace caravan::commands {
 
 RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-                   checkpoint::StoreReference store, std::string data_fingerprint)
+                   checkpoint::StoreReference store, std::string data_fingerprint, io::RunLock* lock)
     : session_(session),
       grid_(grid),
       optimizer_(optimizer),
@@ -16,9 +16,13 @@ RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::Shar
       data_fingerprint_(std::move(data_fingerprint)),
       retention_(session.checkpoints(), {session.config.checkpoint.keep, session.config.checkpoint.keep_every,
                                          session.config.checkpoint.keep_best}),
-      save_(session.world, session.config.checkpoint.asynchronous, [this] {
-        if (!doubtful_) retention_.apply();
-      }) {
+      save_(session.world, session.config.checkpoint.asynchronous,
+            {.before = [lock] { lock->require_ours(); },
+             .after =
+                 [this, lock] {
+                   const comm::Failure lost = comm::attempt([lock] { lock->require_ours(); });
+                   if (!doubtful_ && lost.code == core::ExitCode::done) retention_.apply();
+                 }}) {
   constexpr double slow_storage = 100e6;  // bytes a second
   const std::vector<checkpoint::Piece> own = pieces();
   comm::on_all_ranks(session.world, [&] { save_.reserve(own); });

@@ -7,6 +7,7 @@
 #include "checkpoint/background_save.hpp"
 #include "checkpoint/retention.hpp"
 #include "commands/session.hpp"
+#include "io/run_lock.hpp"
 #include "train/saver.hpp"
 #include "train/trainer.hpp"
 
@@ -16,9 +17,9 @@ namespace caravan::commands {
 class RunSaver : public train::Saver {
  public:
   /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
-  /// where the frozen tensors are.
+  /// where the frozen tensors are. lock: rank 0's; nothing counts and nothing is deleted once it is another run's.
   RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-           checkpoint::StoreReference store, std::string data_fingerprint);
+           checkpoint::StoreReference store, std::string data_fingerprint, io::RunLock* lock);
 
   /// What a save may take, as long as none was measured: what the rank with the most to write takes at 100 MB/s.
   double expected_seconds() const { return expected_seconds_; }

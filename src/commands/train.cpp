@@ -106,7 +106,7 @@ int train(const Session& session) {
     store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
   });
   start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
-  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint());
+  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint(), run.lock());
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
     // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.

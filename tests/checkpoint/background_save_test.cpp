@@ -98,7 +98,7 @@ TEST_CASE("a save counts when all shards and then the manifest are there, and ho
   Rows rows(*world, 64);
   rows.fill(3);
   std::vector<bool> counted;
-  BackgroundSave save(*world, in_background, [&] { counted.push_back(committed(folder)); });
+  BackgroundSave save(*world, in_background, {.after = [&] { counted.push_back(committed(folder)); }});
   save.reserve(rows.pieces());
   save.begin({.folder = folder, .step = 3}, rows.pieces());
   rows.fill(4);
@@ -155,7 +155,13 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
   Rows rows(*world, 64);
   rows.fill(5);
   int counted = 0;
-  BackgroundSave save(*world, true, [&] { ++counted; });
+  bool refused = false;
+  BackgroundSave save(*world, true,
+                      {.before =
+                           [&] {
+                             if (refused) core::bad_input("the lock is lost");
+                           },
+                       .after = [&] { ++counted; }});
   save.begin({.folder = checkpoint::step_folder(checkpoints, 1), .step = 1}, rows.pieces());
   finish(save);
 
@@ -188,10 +194,14 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
     sealing = true;
     text = "master.h5";
   }
+  SECTION("because rank 0 may not") {
+    sealing = refused = true;
+    text = "the lock is lost";
+  }
   save.begin({.folder = folder, .step = 2}, pieces);
   wait(save);
   if (sealing) {
-    if (world->rank() == 0) std::filesystem::create_directories(folder / "master.h5" / "in the way");
+    if (world->rank() == 0 && !refused) std::filesystem::create_directories(folder / "master.h5" / "in the way");
     CHECK_FALSE(save.advance());
     wait(save);
   }
@@ -202,6 +212,7 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
   CHECK(threads() == before);
   world->barrier("looked");
   CHECK(stored(checkpoint::step_folder(checkpoints, 1), rows.shape) == 5);
+  refused = false;
   // The same object and folder take the next try.
   if (world->rank() == 0) std::filesystem::remove_all(folder);
   world->barrier("removed");
@@ -241,7 +252,7 @@ TEST_CASE("many saves need no more memory than the first ones") {
   const auto checkpoints = shared(*world, scratch);
   checkpoint::Retention retention(checkpoints, {2, 0, false});
   Rows rows(*world, 1024);  // 2 MiB a rank
-  BackgroundSave save(*world, true, [&] { retention.apply(); });
+  BackgroundSave save(*world, true, {.after = [&] { retention.apply(); }});
   std::int64_t before = 0;
   constexpr std::int64_t warm_up = 20;
   for (std::int64_t step = 1; step <= warm_up + 200; ++step) {
