@@ -98,18 +98,14 @@ std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<Pas
   return std::nullopt;
 }
 
-std::vector<std::string> set_aside(const fs::path& checkpoints, const std::vector<std::int64_t>& steps) {
-  std::vector<std::string> names;
-  for (const std::int64_t step : steps) {
-    const fs::path folder = step_folder(checkpoints, step);
-    if (!fs::exists(folder / "manifest.json")) continue;
-    fs::path aside = folder.string() + ".set-aside";
-    for (int n = 2; fs::exists(aside); ++n) aside = core::concat(folder.string(), ".set-aside-", n);
-    fs::rename(folder, aside);
-    names.push_back(aside.filename().string());
-  }
-  if (!names.empty()) io::fsync_folder(checkpoints);
-  return names;
+std::optional<std::string> set_aside(const fs::path& checkpoints, std::int64_t step) {
+  const fs::path folder = step_folder(checkpoints, step);
+  if (!fs::exists(folder / "manifest.json")) return std::nullopt;
+  fs::path aside = folder.string() + ".set-aside";
+  for (int n = 2; fs::exists(aside); ++n) aside = core::concat(folder.string(), ".set-aside-", n);
+  fs::rename(folder, aside);
+  io::fsync_folder(checkpoints);
+  return aside.filename().string();
 }
 
 std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {

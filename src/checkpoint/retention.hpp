@@ -33,10 +33,10 @@ std::optional<std::filesystem::path> newest_good(const std::filesystem::path& ch
                                                  std::vector<PassedOver>* passed_over = nullptr,
                                                  std::int64_t below = std::numeric_limits<std::int64_t>::max());
 
-/// Renames the committed checkpoints of these steps, so that their names are free when the run saves those steps again
-/// and no later start chooses them: step-00000120 becomes step-00000120.set-aside, or ….set-aside-2 where that is
-/// taken. Returns the new names, in the order of `steps`; steps without a checkpoint have none. Durable.
-std::vector<std::string> set_aside(const std::filesystem::path& checkpoints, const std::vector<std::int64_t>& steps);
+/// Renames the committed checkpoint of a step, so that its name is free when the run saves that step again and no later
+/// start chooses it: step-00000120 becomes step-00000120.set-aside, or ….set-aside-2 where that is taken. Returns the
+/// new name, durably given; nothing when there is no such checkpoint.
+std::optional<std::string> set_aside(const std::filesystem::path& checkpoints, std::int64_t step);
 
 /// Which checkpoints stay, besides step 0.
 struct Keep {

@@ -88,17 +88,20 @@ Start ResumePoint::open_before(const Start& damaged, const std::string& reason) 
 }
 
 void ResumePoint::set_aside_damaged() const {
-  if (damaged_.empty()) return;
-  std::vector<std::int64_t> steps;
-  for (const checkpoint::PassedOver& damaged : damaged_) steps.push_back(damaged.step);
-  const std::string names = core::join(checkpoint::set_aside(session_.checkpoints(), steps), " and ");
-  core::log_warning("damaged checkpoints are now " + names + " in " + session_.checkpoints().string() +
-                    ", which nothing reads: remove them when you like");
-  if (!begins_again_) return;
+  std::vector<std::string> names;
+  for (const checkpoint::PassedOver& damaged : damaged_) {
+    const auto name = checkpoint::set_aside(session_.checkpoints(), damaged.step);
+    if (!name) continue;
+    names.push_back(*name);
+    core::log_warning(core::concat("step ", damaged.step, " is set aside as ",
+                                   (session_.checkpoints() / *name).string(),
+                                   ", which nothing reads, remove it when you like: ", damaged.reason));
+  }
+  if (damaged_.empty() || !begins_again_) return;
   const bool from_step_0 = chosen_ == step_0_folder(session_);
   core::log_warning(core::concat("this run has no good checkpoint of its own: training begins again from ",
                                  from_step_0 ? "step 0, " : "checkpoint.resume = ", chosen_.string(),
-                                 "; all that led to ", names, " is computed again"));
+                                 "; all that led to ", core::join(names, " and "), " is computed again"));
 }
 
 }  // namespace caravan::commands

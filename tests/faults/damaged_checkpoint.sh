@@ -59,6 +59,7 @@ expect_resume "two damaged checkpoints" 0 "$shard" "$(checkpoint_folder damaged 
 
 # What was passed over is kept, under a name that no later start reads, and that all begins again is said plainly.
 [ -e "$(checkpoint_folder damaged 8).set-aside/manifest.json" ] || fail "the damaged checkpoint is gone"
+expect_log damaged "warning: step 8 is set aside as $(checkpoint_folder damaged 8).set-aside, which nothing reads, remove it when you like: "
 expect_log damaged "warning: this run has no good checkpoint of its own: training begins again from step 0, $(checkpoint_folder damaged 0); all that led to step-00000008.set-aside and step-00000004.set-aside is computed again"
 
 # A start that is refused only after it has found the damage leaves the run as it was.
