@@ -64,12 +64,12 @@ expect_log damaged "warning: this run has no good checkpoint of its own: trainin
 
 # A start that is refused only after it has found the damage leaves the run as it was.
 damaged_run
-bit_flipped "$shard"
+truncated "$shard"
 sed -i '3s/^{/[/' -- "$work/damaged/metrics.jsonl"
 before=$(find "$work/damaged" -type f ! -name log.txt ! -path '*/watchdog/*' -printf '%p %s %T@\n' | sort)
 expect 2 4 train "$work/config.ini" "--run.folder=$work/damaged" --train.lr=1e-3
 expect_output "$work/damaged/metrics.jsonl:3"
-expect_output 'falling back to the checkpoint before it'
+expect_output 'step-00000008 is passed over'
 [ "$before" = "$(find "$work/damaged" -type f ! -name log.txt ! -path '*/watchdog/*' -printf '%p %s %T@\n' | sort)" ] ||
   fail "a refused start changed the run"
 say "refused metrics: nothing is set aside or written"
