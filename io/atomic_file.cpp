@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "io/mapped_file.hpp"
+#include "core/error.hpp"
 #include "io/system_error.hpp"
 
 namespace caravan::io {
@@ -50,8 +50,29 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 }
 
 std::string read_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return file.size() == 0 ? std::string() : std::string(reinterpret_cast<const char*>(file.data()), file.size());
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) throw_system_error("open", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw_system_error("examine", path, errno);
+  if (!S_ISREG(status.st_mode)) core::bad_input("cannot read ", path.string(), ": it is not a regular file");
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t filled = 0;
+  while (filled < text.size()) {
+    const ssize_t bytes = ::read(file.get(), text.data() + filled, text.size() - filled);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) throw_system_error("read", path, errno);
+    if (bytes == 0) break;  // it was cut meanwhile
+    filled += static_cast<std::size_t>(bytes);
+  }
+  text.resize(filled);
+  return text;
+}
+
+std::optional<std::int64_t> size_of_file(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) return status.st_size;
+  if (errno != ENOENT && errno != ENOTDIR) throw_system_error("examine", path, errno);
+  return std::nullopt;
 }
 
 void write_all(int descriptor, const void* data, std::size_t bytes, const std::filesystem::path& path) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,7 +14,7 @@ namespace caravan::io {
 
 /// A file that appears under its name whole or not at all: bytes go to PATH.tmp-PID; commit() makes them durable and
 /// renames. Dropped without commit(), it leaves what was under the name before. Every failure throws core::Error with
-/// the path (exit 74 when the storage is full, else 2).
+/// the path (core::SystemError; its exit codes are those of core::exit_code_of).
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -32,8 +34,12 @@ class AtomicFile {
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
-/// The whole file as bytes. Throws (exit 2) with the path.
+/// The whole file as bytes. Throws with the path: core::SystemError, or exit 2 when it is not a regular file. Not
+/// mapped: a storage that fails while a mapped page is read would end the process.
 std::string read_file(const std::filesystem::path& path);
+
+/// Bytes; nothing when there is no such file. Throws core::SystemError when the system cannot say.
+std::optional<std::int64_t> size_of_file(const std::filesystem::path& path);
 
 /// Writes everything, whatever portion the system takes at once. `path` is for the message.
 void write_all(int descriptor, const void* data, std::size_t bytes, const std::filesystem::path& path);

@@ -12,14 +12,14 @@ namespace caravan::io {
 /// so none is lost however early the writing to the storage began and whoever has closed the file since.
 class DurableFile {
  public:
-  /// Throws (exit 2) with the path.
+  /// Throws core::SystemError with the path.
   explicit DurableFile(const std::filesystem::path& path);
 
   /// Has the storage begin with what was written so far, while the caller prepares more. Waits for nothing but a full
   /// queue of the storage; where the system can't, nothing happens.
   void start_writing() noexcept;
 
-  /// Returns when every byte is on the storage. Throws (exit 74 when it is full, else 2) when one is not.
+  /// Returns when every byte is on the storage. Throws core::SystemError when one is not.
   void sync();
 
  private:

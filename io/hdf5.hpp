@@ -2,7 +2,8 @@
 // The little of HDF5 that a checkpoint needs: contiguous datasets, text attributes, virtual datasets over other files.
 // One lock around the library makes it usable from several threads; its own file locking, which fails on many shared
 // file systems, is off. bf16 is stored as unsigned 16-bit with the attribute dtype = "bfloat16", f16 as a 2-byte float.
-// Every failure throws core::Error with path, dataset and the library's message (exit 74 when storage is full, else 2).
+// Every failure throws with path, dataset and the library's message: core::SystemError where it was the system's (see
+// core::exit_code_of), else exit 2.
 #pragma once
 
 #include <cstdint>

@@ -2,11 +2,10 @@
 #include "io/hdf5_error.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
-#include "core/error.hpp"
+#include "core/system_error.hpp"
 
 namespace caravan::io {
 namespace {
@@ -49,12 +48,11 @@ void throw_hdf5_error(const Hdf5Action& action) {
   // The driver's own text is three lines of addresses and sizes.
   if (innermost.system_error != 0) innermost.text = std::strerror(innermost.system_error);
   std::replace(innermost.text.begin(), innermost.text.end(), '\n', ' ');
-  const bool full = innermost.system_error == ENOSPC || innermost.system_error == EDQUOT;
-  const std::string message = core::concat(
-      "cannot ", action.verb, " ", action.path.string(), action.dataset.empty() ? "" : ", dataset " + action.dataset,
-      full ? ": the storage is full or over quota; free space, then start again (HDF5: " : " (HDF5: ", innermost.text,
-      ")");
-  throw core::Error(full ? core::ExitCode::storage_full : core::ExitCode::bad_input, message);
+  const std::string message =
+      core::concat("cannot ", action.verb, " ", action.path.string(),
+                   action.dataset.empty() ? "" : ", dataset " + action.dataset, " (HDF5: ", innermost.text, ")");
+  if (innermost.system_error == 0) core::bad_input(message);
+  throw core::SystemError(innermost.system_error, message + core::advice_on(innermost.system_error));
 }
 
 }  // namespace caravan::io

@@ -27,8 +27,8 @@ struct Hdf5Action {
   const std::string& dataset;
 };
 
-/// Throws core::Error with path, dataset and the library's innermost message: exit 74 when the system said ENOSPC or
-/// EDQUOT, else exit 2. Hdf5Lock is held.
+/// Throws with path and dataset: core::SystemError where the library tells what the system said, else core::Error (exit
+/// 2) with the library's innermost message. Hdf5Lock is held.
 [[noreturn]] void throw_hdf5_error(const Hdf5Action& action);
 
 /// The result of a call that fails with a negative number.

@@ -16,7 +16,7 @@ class JsonLines {
   /// Creates the file if need be; a torn last line (one without its line feed) of an earlier process is cut off.
   explicit JsonLines(const std::filesystem::path& path);
 
-  /// Throws with the path: exit 74 when the storage is full, else exit 2.
+  /// Throws core::SystemError with the path.
   void append(const nlohmann::json& line);
 
   /// Returns when every line is on the storage. Throws as append() does.

@@ -9,7 +9,8 @@ namespace caravan::io {
 /// A file mapped read-only into memory. Pages are read when they are touched, so opening a large file costs nothing.
 class MappedFile {
  public:
-  /// Throws (exit 2) with the path when the file is missing, unreadable or not a regular file.
+  /// Throws with the path: core::SystemError when the file is missing or unreadable, exit 2 when it is not a regular
+  /// one.
   explicit MappedFile(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -6,8 +6,8 @@
 
 namespace caravan::io {
 
-/// Throws core::Error "cannot <what> <path>: <the system's reason>" for an errno value: exit 74 when the storage is
-/// full or over quota (ENOSPC, EDQUOT), else exit 2.
+/// Throws core::SystemError "cannot <what> <path>: <the system's reason>" for an errno value, with what to do about it;
+/// core::exit_code_of has the exit codes.
 [[noreturn]] void throw_system_error(const std::string& what, const std::filesystem::path& path, int error);
 
 }  // namespace caravan::io

@@ -7,7 +7,7 @@
 # - USR1 (sent before the time limit, see --signal in the job files) and TERM (preemption) become USR1 for the ranks:
 #   train writes a checkpoint and exits 75, and the job is queued again; a stage without checkpoints is begun again then.
 # - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
-# - A lost or hung rank (exit 76) and death by a signal: tried again in the same allocation.
+# - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS.
@@ -284,7 +284,7 @@ run_stage() {
     case $status in
       0) return 0 ;;
       75) queue_again 75 "stopped with a good checkpoint" ;;
-      76) reason="a rank was lost or hung" ;;
+      76) reason="a rank was lost or hung, or the storage failed" ;;
       # Also when preempted while it loaded: nothing is lost by another start, and two without a checkpoint are the end.
       70) [ -n "$stopping" ] || stop 70 "$1 ended with exit code 70"
         reason="stopped before anything was finished" ;;

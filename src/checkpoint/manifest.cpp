@@ -2,9 +2,9 @@
 #include "checkpoint/manifest.hpp"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "core/checksum.hpp"
-#include "core/error.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::checkpoint {
@@ -107,7 +107,7 @@ std::string Manifest::to_text() const {
 
 Manifest Manifest::read(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "manifest.json";
-  if (!std::filesystem::exists(path)) {
+  if (!io::size_of_file(path)) {
     core::bad_input(folder.string(), " is not a checkpoint: it has no manifest.json",
                     std::filesystem::is_directory(folder) ? " (a save that was not finished)" : "");
   }
@@ -171,15 +171,20 @@ std::string coverage_problem(const StoredTensor& tensor) {
   return {};
 }
 
+bool is_damage(const core::Error& error) {
+  if (error.code() != core::ExitCode::bad_input) return false;
+  const auto* refused = dynamic_cast<const core::SystemError*>(&error);
+  return refused == nullptr || refused->system_error() == ENOENT;
+}
+
 std::optional<std::string> shard_problem(const std::filesystem::path& folder, const Manifest& manifest,
                                          const std::string& shard) {
   const std::filesystem::path path = folder / shard;
   const std::int64_t expected = manifest.shard_bytes.at(shard);
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
-  if (error) return core::concat(path.string(), " is missing or unreadable: ", error.message());
-  if (static_cast<std::int64_t>(bytes) != expected) {
-    return core::concat(path.string(), " has ", bytes, " bytes instead of ", expected, ": it is truncated or damaged");
+  const std::optional<std::int64_t> bytes = io::size_of_file(path);
+  if (!bytes) return path.string() + " is missing";
+  if (*bytes != expected) {
+    return core::concat(path.string(), " has ", *bytes, " bytes instead of ", expected, ": it is truncated or damaged");
   }
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/dtype.hpp"
+#include "core/system_error.hpp"
 #include "layout/rectangle.hpp"
 
 namespace caravan::checkpoint {
@@ -59,14 +60,20 @@ struct Manifest {
   std::string to_text() const;
 
   /// Reads FOLDER/manifest.json. Throws (exit 2) naming the file when it is missing, damaged, written by a newer
-  /// version (both numbers are named), or its pieces do not cover their tensors.
+  /// version (both numbers are named), or its pieces do not cover their tensors; core::SystemError when the system does
+  /// not give its bytes.
   static Manifest read(const std::filesystem::path& folder);
 };
 
 /// What is wrong with a tensor's pieces (outside of it, overlapping, not covering it); empty when nothing is.
 std::string coverage_problem(const StoredTensor& tensor);
 
-/// Why the shards in the folder cannot be the manifest's (missing, or of another size); empty when all fit.
+/// Whether an error that reading a checkpoint threw says that the checkpoint is damaged: something is missing or not as
+/// it was written. Not when the system refused: a storage that fails, or a file that this user must not read.
+bool is_damage(const core::Error& error);
+
+/// Why the shards in the folder cannot be the manifest's (missing, or of another size); empty when all fit. Throws
+/// core::SystemError when the system cannot say.
 std::vector<std::string> shard_problems(const std::filesystem::path& folder, const Manifest& manifest);
 /// The same for one shard.
 std::optional<std::string> shard_problem(const std::filesystem::path& folder, const Manifest& manifest,

@@ -160,6 +160,8 @@ void CheckpointReader::read_block(const std::string& name, const StoredTensor& t
   try {
     bytes.resize(static_cast<std::size_t>(box.extent[0] * row_bytes(box, tensor.dtype)));
     open_dataset(tensor, piece).read_rows(block * piece.block_rows, block_end(piece, block), bytes.data());
+  } catch (const core::SystemError& error) {
+    throw core::SystemError(error.system_error(), core::concat(error.what(), " (", rows, ")"));
   } catch (const core::Error& error) {
     throw core::Error(error.code(), core::concat(error.what(), " (", rows, ")"));
   }
@@ -190,20 +192,20 @@ std::vector<std::string> CheckpointReader::verify() const {
         try {
           read_block(name, tensor, piece, static_cast<std::int64_t>(block), bytes);
         } catch (const core::Error& error) {
+          if (error.code() != core::ExitCode::bad_input) throw;
           problems.emplace_back(error.what());
         }
       }
     }
   }
-  std::error_code error;
-  const auto master_bytes = fs::file_size(folder_ / "master.h5", error);
-  if (error || static_cast<std::int64_t>(master_bytes) != manifest_.master_bytes) {
+  if (io::size_of_file(folder_ / "master.h5") != manifest_.master_bytes) {
     problems.push_back((folder_ / "master.h5").string() +
                        " is missing or has another size; it only serves other programs");
   }
   try {
     store_reader();
   } catch (const core::Error& store_error) {
+    if (store_error.code() != core::ExitCode::bad_input) throw;
     problems.emplace_back(store_error.what());
   }
   return problems;

@@ -45,11 +45,12 @@ class CheckpointReader : public layout::TensorSource {
   bool contains(const std::string& name) const override;
   Info info(const std::string& name) const override;
   /// Reads the blocks that the part touches. Refuses (exit 2) missing, truncated or damaged shards by file, tensor and
-  /// rows.
+  /// rows. What the system refuses to read is no damage: core::SystemError, see is_damage.
   void read(const std::string& name, const layout::Rectangle& part, core::DType dtype, void* target) const override;
   std::string where() const override { return folder_.string(); }
 
-  /// Reads everything that this checkpoint itself holds, and the store's manifest. One line per problem.
+  /// Reads everything that this checkpoint itself holds, and the store's manifest. One line per problem. Throws
+  /// core::SystemError (exit 76) when the storage fails.
   std::vector<std::string> verify() const;
 
  private:

@@ -57,6 +57,7 @@ std::optional<double> held_out_loss_of(const fs::path& folder) {
     const nlohmann::json loss = Manifest::read(folder).state.value(held_out_loss_field, nlohmann::json());
     if (loss.is_number()) return loss.get<double>();
   } catch (const core::Error& error) {
+    if (!is_damage(error)) throw;
     core::log_warning(error.what());
   }
   return std::nullopt;
@@ -84,7 +85,11 @@ std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<Pas
       const Manifest manifest = Manifest::read(folder);
       if (manifest.store) damaged.store_hash = manifest.store->manifest_hash;
       problems = shard_problems(folder, manifest);
+    } catch (const core::SystemError& error) {
+      if (!is_damage(error)) throw not_damaged(error, folder, *step);
+      problems.emplace_back(error.what());
     } catch (const core::Error& error) {
+      if (!is_damage(error)) throw;
       problems.emplace_back(error.what());
     }
     if (problems.empty()) return folder;
@@ -108,6 +113,14 @@ std::optional<std::string> set_aside(const fs::path& checkpoints, std::int64_t s
   return aside.filename().string();
 }
 
+core::SystemError not_damaged(const core::SystemError& refused, const fs::path& folder, std::int64_t step) {
+  if (step == 0) return refused;
+  return {refused.system_error(),
+          core::concat(refused.what(), "; ", folder.string(),
+                       " was not taken for damaged, and nothing was set aside; if it stays unreadable, move that "
+                       "folder away: the next start then goes on from the checkpoint before it")};
+}
+
 std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {
   std::optional<std::int64_t> best;
   for (const std::int64_t step : steps) {
@@ -120,6 +133,14 @@ std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& 
 }
 
 void Retention::apply() {
+  try {
+    delete_old();
+  } catch (const std::exception& error) {  // the save was good: the job goes on
+    core::log_warning(core::concat("older checkpoints stay until the next save: ", error.what()));
+  }
+}
+
+void Retention::delete_old() {
   const std::vector<std::int64_t> committed = committed_steps(checkpoints_);
   if (committed.empty()) return;
   const auto count = std::min(committed.size(), static_cast<std::size_t>(std::max<std::int64_t>(keep_.newest, 1)));
@@ -131,7 +152,7 @@ void Retention::apply() {
     if (step == 0 || step >= committed.back() || (whole && wanted)) continue;
     try {
       remove_checkpoint(step_folder(checkpoints_, step));
-    } catch (const std::exception& error) {  // the save was good: the job goes on
+    } catch (const std::exception& error) {
       core::log_warning(core::concat("an old checkpoint stays: ", error.what()));
     }
   }

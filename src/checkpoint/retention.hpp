@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "core/system_error.hpp"
+
 namespace caravan::checkpoint {
 
 /// CHECKPOINTS/step-00000120.
@@ -29,6 +31,7 @@ struct PassedOver {
 /// The newest committed checkpoint of a step below `below` whose manifest is sound and whose shards are there in their
 /// full size. Every newer one that is passed over is added to `passed_over`, or told as a warning where nobody takes
 /// it. Checksums are checked when the tensors are read: on damage found there, ask again with `below` = that step.
+/// Throws core::SystemError when the system refuses to read one: that is no damage.
 std::optional<std::filesystem::path> newest_good(const std::filesystem::path& checkpoints,
                                                  std::vector<PassedOver>* passed_over = nullptr,
                                                  std::int64_t below = std::numeric_limits<std::int64_t>::max());
@@ -37,6 +40,10 @@ std::optional<std::filesystem::path> newest_good(const std::filesystem::path& ch
 /// start chooses it: step-00000120 becomes step-00000120.set-aside, or ….set-aside-2 where that is taken. Returns the
 /// new name, durably given; nothing when there is no such checkpoint.
 std::optional<std::string> set_aside(const std::filesystem::path& checkpoints, std::int64_t step);
+
+/// What reading a checkpoint ran into, with what that means for the run: the checkpoint was not taken for damaged. Step
+/// 0 has none before it, and comes back as it is.
+core::SystemError not_damaged(const core::SystemError& refused, const std::filesystem::path& folder, std::int64_t step);
 
 /// Which checkpoints stay, besides step 0.
 struct Keep {
@@ -54,10 +61,12 @@ class Retention {
   Retention(std::filesystem::path checkpoints, const Keep& keep) : checkpoints_(std::move(checkpoints)), keep_(keep) {}
 
   /// Deletes committed checkpoints but those to keep, and what unfinished saves of steps before the newest committed
-  /// one left behind. What cannot be deleted stays, with a warning.
+  /// one left behind. What cannot be deleted stays, with a warning; all, where a loss cannot be read that may be the
+  /// best.
   void apply();
 
  private:
+  void delete_old();
   std::optional<std::int64_t> best_of(const std::vector<std::int64_t>& steps);
 
   std::filesystem::path checkpoints_;

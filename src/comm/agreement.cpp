@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <optional>
 
 #include "core/checksum.hpp"
 #include "core/rank_list.hpp"
+#include "core/system_error.hpp"
 #include "core/text.hpp"
 
 namespace caravan::comm {
@@ -22,7 +22,7 @@ Failure attempt(const std::function<void()>& work) {
     return {error.code(), error.what()};
   } catch (const std::filesystem::filesystem_error& error) {
     const int code = error.code().value();
-    return {code == ENOSPC || code == EDQUOT ? core::ExitCode::storage_full : core::ExitCode::bad_input, error.what()};
+    return {core::exit_code_of(code), error.what() + core::advice_on(code)};
   } catch (const std::exception& error) {
     return {core::ExitCode::internal, error.what()};
   }

@@ -23,7 +23,7 @@ struct Failure {
   std::string message;
 };
 
-/// Runs `work` and catches what it throws: file system errors become exit 74 (storage full) or 2, unknown ones 70.
+/// Runs `work` and catches what it throws: file system errors get the code of core::exit_code_of, unknown ones 70.
 Failure attempt(const std::function<void()>& work);
 
 /// Runs `work` on every rank, then makes its failures common: when any rank threw, all ranks throw AgreedError with the

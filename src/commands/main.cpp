@@ -108,7 +108,7 @@ std::string usage() {
          "before\n"
          "anything was finished, 74 storage full, 75 stopped with a good checkpoint (start again), 76 another rank "
          "was\n"
-         "lost or hangs (start again).\n";
+         "lost or hangs, or the storage failed (start again).\n";
 }
 
 const Command& find_command(const std::string& name) {

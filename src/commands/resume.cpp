@@ -80,9 +80,28 @@ train::Progress resume(const Session& session, ResumePoint& point, Start& start,
                        const data::PackedFile& packed) {
   while (true) {
     comm::on_all_ranks(session.world, [&] { require_same_data(start, packed); });
+    const bool own = start.folder.parent_path() == session.checkpoints();
+    train::Progress progress;
+    std::optional<core::Error> damage;  // found by this rank
+    // What is no damage ends the job, whatever the other ranks found.
+    comm::on_all_ranks(session.world, [&] {
+      try {
+        progress = load(start, model, trainer);
+      } catch (const core::Error& error) {
+        const auto* refused = dynamic_cast<const core::SystemError*>(&error);
+        if (checkpoint::is_damage(error)) {
+          damage = error;
+        } else if (own && refused != nullptr) {
+          throw checkpoint::not_damaged(*refused, start.folder, start.reader->step());
+        } else {
+          throw;
+        }
+      }
+    });
     try {
-      train::Progress progress;
-      comm::on_all_ranks(session.world, [&] { progress = load(start, model, trainer); });
+      comm::on_all_ranks(session.world, [&] {
+        if (damage) throw core::Error(*damage);
+      });
       if (progress.step > 0) {
         core::log("resumed ", start.folder.string(), ", written by ", start.reader->layout().world, " ranks (TP ",
                   start.reader->layout().tp, ", EP ", start.reader->layout().ep, ")");
@@ -95,9 +114,7 @@ train::Progress resume(const Session& session, ResumePoint& point, Start& start,
       return progress;
     } catch (const comm::AgreedError& error) {
       // Only damage is mended by an older checkpoint, and only in this run; nothing else may cost the user steps.
-      if (error.code() != core::ExitCode::bad_input || start.reader->step() == 0 ||
-          start.folder.parent_path() != session.checkpoints())
-        throw;
+      if (start.reader->step() == 0 || !own) throw;
       start = point.open_before(start, error.what());
     }
   }

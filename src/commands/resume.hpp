@@ -14,7 +14,8 @@ namespace caravan::commands {
 void require_same_model(const Session& session, const Start& start);
 
 /// Loads trainables, moments and progress. Damage found while reading falls back to the checkpoint before (and says
-/// so); `start` is then that one. Collective. Throws (exit 2) when the data are not those of the checkpoint.
+/// so); `start` is then that one. Collective. Throws (exit 2) when the data are not those of the checkpoint, and with
+/// core::exit_code_of when the system refuses to read: no checkpoint is passed over for that.
 train::Progress resume(const Session& session, ResumePoint& point, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed);
 

@@ -16,7 +16,7 @@ enum class ExitCode : int {
   internal = 70,      // a defect of the program; or stopped before anything was finished
   storage_full = 74,  // no space left, or over quota: never requeue
   requeue = 75,       // stopped by a signal with a good checkpoint
-  peer_lost = 76,     // another rank was lost or hung: retry
+  peer_lost = 76,     // another rank was lost or hung, or the storage failed for a moment: retry
 };
 
 /// An error that ends the program. what() is one message for a person: what is wrong, where, and what to do.

@@ -2,19 +2,18 @@
 #include "family/config_fields.hpp"
 
 #include <cmath>
-#include <fstream>
 #include <utility>
 
 #include "core/error.hpp"
+#include "io/atomic_file.hpp"
 
 namespace caravan::family {
 
 ConfigFields ConfigFields::from_file(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) core::bad_input(file, ": cannot be read; a model folder holds config.json");
+  if (!io::size_of_file(file)) core::bad_input(file, ": cannot be read; a model folder holds config.json");
   nlohmann::json object;
   try {
-    object = nlohmann::json::parse(in);
+    object = nlohmann::json::parse(io::read_file(file));
   } catch (const nlohmann::json::exception& error) {
     core::bad_input(file, ": not valid JSON: ", error.what());
   }

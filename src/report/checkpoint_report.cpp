@@ -42,6 +42,7 @@ Opened open(const fs::path& folder, Page& page) {
       static_cast<void>(reader.tensor_names());  // compares the store's manifest with the recorded one
       opened.store = Manifest::read(opened.store_folder);
     } catch (const core::Error& error) {
+      if (error.code() != core::ExitCode::bad_input) throw;
       page.problem(error.what());
       return opened;
     }
@@ -50,6 +51,7 @@ Opened open(const fs::path& folder, Page& page) {
     try {
       opened.spec = family::read_model_spec(opened.store_folder.string());
     } catch (const core::Error& error) {
+      if (error.code() != core::ExitCode::bad_input) throw;
       page.problem(error.what());
     }
   }

@@ -103,6 +103,7 @@ void verify_others(const fs::path& checkpoints, const std::vector<std::int64_t>&
     try {
       problems = checkpoint::CheckpointReader(folder).verify();
     } catch (const core::Error& error) {
+      if (error.code() != core::ExitCode::bad_input) throw;
       problems.emplace_back(error.what());
     }
     for (const std::string& problem : problems) page.problem(problem);

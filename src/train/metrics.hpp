@@ -48,7 +48,7 @@ class Metrics {
   void record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
               const StepExtras& extras = {});
 
-  /// Returns when every line is on the storage. Throws with the path: exit 74 when it is full, else 2.
+  /// Returns when every line is on the storage. Throws core::SystemError with the path.
   void sync();
 
  private:

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/retention.hpp"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
 #include <cmath>
 
+#include "checkpoint/manifest.hpp"
 #include "comm/communicator.hpp"
+#include "io/file_descriptor.hpp"
 #include "tests/checkpoint/saved.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
@@ -74,6 +80,59 @@ TEST_CASE("what is set aside no longer counts, and nothing else is touched") {
   CHECK(newest_good(scratch.path()) == step_folder(scratch.path(), 4));
 }
 
+TEST_CASE("a checkpoint that the system does not let one read is not passed over") {
+  const test::ScratchFolder scratch;
+  save_steps(scratch.path(), {0, 1, 2});
+  const auto folder = step_folder(scratch.path(), 2);
+  // A link to itself: the system refuses it (ELOOP), and nobody knows what the file holds.
+  const auto refuse = [&](const std::filesystem::path& file) {
+    std::filesystem::rename(file, scratch / "kept");
+    std::filesystem::create_symlink(file.filename(), file);
+  };
+  const auto expect_refusal = [&](const std::filesystem::path& file, const std::vector<std::string>& parts) {
+    try {
+      newest_good(scratch.path());
+      FAIL("nothing was thrown");
+    } catch (const core::SystemError& error) {
+      INFO(error.what());
+      CHECK_FALSE(checkpoint::is_damage(error));
+      for (const std::string& part : parts) CHECK(std::string(error.what()).find(part) != std::string::npos);
+      CHECK(std::string(error.what()).find(file.string()) != std::string::npos);
+    }
+  };
+  refuse(folder / "shard-00000.h5");
+  expect_refusal(folder / "shard-00000.h5", {folder.string() + " was not taken for damaged", "move that folder away"});
+  std::filesystem::rename(scratch / "kept", folder / "shard-00000.h5");
+  CHECK(newest_good(scratch.path()) == folder);
+  // What comes before it is of no interest.
+  refuse(step_folder(scratch.path(), 1) / "shard-00000.h5");
+  CHECK(newest_good(scratch.path()) == folder);
+  std::filesystem::remove(folder / "shard-00000.h5");
+  expect_refusal(step_folder(scratch.path(), 1) / "shard-00000.h5", {"not taken for damaged"});
+  // Step 0 has none before it.
+  std::filesystem::rename(scratch / "kept", step_folder(scratch.path(), 1) / "shard-00000.h5");
+  refuse(step_folder(scratch.path(), 0) / "shard-00000.h5");
+  std::filesystem::remove(step_folder(scratch.path(), 1) / "shard-00000.h5");
+  try {
+    newest_good(scratch.path());
+    FAIL("nothing was thrown");
+  } catch (const core::SystemError& error) {
+    CHECK(std::string(error.what()).find("move") == std::string::npos);
+  }
+}
+
+TEST_CASE("what is missing, malformed or changed is damage; what the system or the program refuses is none") {
+  using core::ExitCode;
+  CHECK(checkpoint::is_damage(core::Error(ExitCode::bad_input, "")));
+  CHECK(checkpoint::is_damage(core::SystemError(ENOENT, "")));
+  for (const int error : {EIO, ESTALE, ENOSPC, EACCES, EPERM, EMFILE}) {
+    CHECK_FALSE(checkpoint::is_damage(core::SystemError(error, "")));
+  }
+  for (const ExitCode code : {ExitCode::internal, ExitCode::peer_lost, ExitCode::storage_full}) {
+    CHECK_FALSE(checkpoint::is_damage(core::Error(code, "")));
+  }
+}
+
 TEST_CASE("old checkpoints go, step 0 and the newest stay") {
   const test::ScratchFolder scratch;
   Retention(scratch / "missing", {2}).apply();
@@ -130,4 +189,31 @@ TEST_CASE("the best stays until a better one comes") {
   CHECK(save(90, loss(1.5)) == Steps{0, 80, 90});
   Retention(scratch.path(), {.newest = 1, .best = true}).apply();
   CHECK(committed_steps(scratch.path()) == Steps{0, 90});
+}
+
+TEST_CASE("nothing is deleted while a loss cannot be read, which may be the best") {
+  const test::ScratchFolder scratch;
+  const auto world = comm::make_serial_communicator("world");
+  for (const std::int64_t step : {10, 20, 30}) {
+    checkpoint::save(*world,
+                     {.folder = step_folder(scratch.path(), step),
+                      .step = step,
+                      .state = {{checkpoint::held_out_loss_field, static_cast<double>(step)}}},
+                     {test::piece_of("w", {2, 2}, core::DType::f32, layout::whole({2, 2}))});
+  }
+  const auto manifest = step_folder(scratch.path(), 10) / "manifest.json";
+  // A socket: it is there, and the system refuses to open it (ENXIO).
+  std::filesystem::rename(manifest, scratch / "kept");
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  REQUIRE(manifest.string().size() < sizeof address.sun_path);
+  manifest.string().copy(address.sun_path, sizeof address.sun_path - 1);
+  const io::FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  REQUIRE(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  Retention retention(scratch.path(), {.newest = 1, .best = true});
+  retention.apply();
+  std::filesystem::remove(manifest);
+  std::filesystem::rename(scratch / "kept", manifest);
+  CHECK(committed_steps(scratch.path()) == Steps{10, 20, 30});
+  retention.apply();
+  CHECK(committed_steps(scratch.path()) == Steps{10, 30});
 }

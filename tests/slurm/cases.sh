@@ -130,7 +130,7 @@ case_rank_hung() {
   hold_at 6
   kill -CONT "${pids[@]:0:3}"
   expect_end "$job" COMPLETED 0 0
-  expect_job_says "$job" "a rank was lost or hung; trying again in this allocation"
+  expect_job_says "$job" "a rank was lost or hung, or the storage failed; trying again in this allocation"
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
   expect_calm_curve
 }

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preloaded into the program by tests: lets writing to some files fail as a full or broken disk does.
+/* Preloaded into the program by tests: lets writing to some files, or reading them, fail as a full or broken disk does.
  *   CARAVAN_FAULT_FILE   part of the path of the files that fail
- *   CARAVAN_FAULT_CALL   write (write, pwrite, writev) or fsync
+ *   CARAVAN_FAULT_CALL   write (write, pwrite, writev), fsync, or read (read, pread)
  *   CARAVAN_FAULT_ERRNO  the error, as a number
  *   CARAVAN_FAULT_AFTER  bytes that such files take in all before they fail (default 0)
- *   CARAVAN_FAULT_RANK   the rank that has the fault (default: all) */
+ *   CARAVAN_FAULT_RANK   the rank that has the fault (default: all)
+ *   CARAVAN_FAULT_ONCE   a file that is made at the first failed read, after which nothing fails in any process; default:
+ *                        reading always fails */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,4 +78,34 @@ int fsync(int descriptor) {
     return -1;
   }
   return next(descriptor);
+}
+
+static int fails_to_read(int descriptor) {
+  if (!concerns(descriptor, "read")) return 0;
+  const char* once = getenv("CARAVAN_FAULT_ONCE");
+  if (once) {
+    const int made = open(once, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (made < 0) return 0;
+    close(made);
+  }
+  errno = atoi(getenv("CARAVAN_FAULT_ERRNO"));
+  return 1;
+}
+
+ssize_t read(int descriptor, void* data, size_t bytes) {
+  static ssize_t (*next)(int, void*, size_t) = NULL;
+  if (!next) next = dlsym(RTLD_NEXT, "read");
+  return fails_to_read(descriptor) ? -1 : next(descriptor, data, bytes);
+}
+
+ssize_t pread(int descriptor, void* data, size_t bytes, off_t offset) {
+  static ssize_t (*next)(int, void*, size_t, off_t) = NULL;
+  if (!next) next = dlsym(RTLD_NEXT, "pread");
+  return fails_to_read(descriptor) ? -1 : next(descriptor, data, bytes, offset);
+}
+
+ssize_t pread64(int descriptor, void* data, size_t bytes, off64_t offset) {
+  static ssize_t (*next)(int, void*, size_t, off64_t) = NULL;
+  if (!next) next = dlsym(RTLD_NEXT, "pread64");
+  return fails_to_read(descriptor) ? -1 : next(descriptor, data, bytes, offset);
 }
