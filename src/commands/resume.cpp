@@ -8,6 +8,7 @@
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "family/config_changes.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -54,6 +55,11 @@ void require_same_model(const Session& session, const Start& start) {
   const config::Config& config = session.config;
   const family::ModelSpec& spec = start.spec;
   const nlohmann::json facts = checkpoint::Manifest::read(start.store).state.value("upcycle", nlohmann::json::object());
+  const auto changes = family::config_changes(start.store.string(), facts.value("config", nlohmann::json()));
+  if (!changes.empty()) {
+    core::bad_input((start.store / "config.json").string(), ": ", core::join(changes, "; "),
+                    "; set that back, or upcycle again into another run.folder");
+  }
   const auto kept = facts.value("kept", std::vector<std::string>());
   const auto was_kept = [&](const char* section) { return std::find(kept.begin(), kept.end(), section) != kept.end(); };
   const auto same = [&](const char* key, const auto& configured, const auto& there) {
@@ -61,6 +67,10 @@ void require_same_model(const Session& session, const Start& start) {
     core::bad_input(key, " = ", configured, ", but the checkpoint's model has ", there,
                     "; set it back, or upcycle again into another run.folder");
   };
+  // The file has the base that upcycle computed with, whether the setting or the base's own file said so.
+  if (facts.contains("config") && config.model.rope_theta > 0) {
+    same("model.rope_theta", config.model.rope_theta, family::read_model_spec(start.store.string()).rotary.theta);
+  }
   if (spec.pesc && !was_kept("upcycle")) {
     same("upcycle.experts", config.upcycle.experts, spec.pesc->experts);
     same("upcycle.topk", config.upcycle.topk, spec.pesc->topk);

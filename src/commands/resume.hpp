@@ -9,8 +9,9 @@
 // What train takes from where it goes on.
 namespace caravan::commands {
 
-/// Throws (exit 2) when the configuration describes other trainables than the checkpoint holds. Settings that upcycle
-/// did not use, because the base or the adapter had its own, are not compared.
+/// Throws (exit 2) when the configuration describes another model than the checkpoint holds: other trainables, another
+/// rotary base, or a config.json beside the frozen tensors that is no longer the one that upcycle wrote and recorded.
+/// Settings that upcycle did not use, because the base or the adapter had its own, are not compared.
 void require_same_model(const Session& session, const Start& start);
 
 /// Loads trainables, moments and progress. Damage found while reading falls back to the checkpoint before (and says

@@ -6,6 +6,7 @@
 #include "checkpoint/reader.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "family/config_changes.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
 #include "report/reports.hpp"
@@ -165,10 +166,22 @@ std::vector<std::string> model_problems(const Opened& opened) {
   return problems;
 }
 
+// config.json against what upcycle recorded of it, which older checkpoints of step 0 lack.
+void check_configuration(const Opened& opened, Page& page) {
+  const json& state = (opened.store ? *opened.store : opened.manifest).state;
+  const json recorded = state.value("upcycle", json::object()).value("config", json());
+  const fs::path file = opened.store_folder / "config.json";
+  if (recorded.is_null()) return;
+  const std::vector<std::string> changes = family::config_changes(opened.store_folder.string(), recorded);
+  for (const std::string& change : changes) page.problem(file.string() + ": " + change);
+  if (changes.empty()) page.checked("config.json is the one that upcycle wrote");
+}
+
 void check(const Opened& opened, bool verify, Page& page) {
   page.checked("manifest.json: checksum, and its pieces cover every tensor once");
   if (opened.store) page.checked("the manifest of " + opened.store_folder.string() + " is the recorded one");
   if (opened.spec) {
+    check_configuration(opened, page);
     const std::vector<std::string> problems = model_problems(opened);
     for (const std::string& problem : problems) page.problem(problem);
     if (problems.empty()) page.checked("every tensor of the model is there in its shape");

@@ -37,7 +37,10 @@ failed=0
 make_origin 2 1 1 1 1
 config=$work/config.ini
 copy_run origin trained
-start train "--run.folder=$work/trained" || fail "training for the table ended with $?"
+# The rotary base may be given, if it is the model's.
+start train "--run.folder=$work/trained" --model.rope_theta=10000 || fail "training for the table ended with $?"
+copy_run trained edited
+sed -i 's/"rms_norm_eps": 1e-05/"rms_norm_eps": 0.001/' "$work/edited/checkpoints/step-00000000/config.json"
 mkdir -- "$work/here"
 cd -- "$work/here"
 
@@ -147,6 +150,9 @@ runs_rows() {
   refused 0 train "$config" "--run.folder=$work/new" "--model.store=$work/nowhere" -- "$work/nowhere"
   refused 0 train "$config" --lora.rank=8 -- 'lora.rank = 8' "the checkpoint's model has 4"
   refused 0 train "$config" --upcycle.experts=8 -- 'upcycle.experts = 8' "the checkpoint's model has 4"
+  refused 0 train "$config" --model.rope_theta=20000 -- 'model.rope_theta = 20000' "the checkpoint's model has 10000"
+  refused 0 train "$config" "--run.folder=$work/trained" --model.rope_theta=20000 -- 'model.rope_theta = 20000' "the checkpoint's model has 10000"
+  refused 0 train "$config" "--run.folder=$work/edited" -- "$work/edited/checkpoints/step-00000000/config.json: rms_norm_eps = 0.001, but the model was made with 1e-05" 'set that back'
   refused 0 train "$config" "--run.folder=$work/trained" --checkpoint.resume=never -- "$work/trained/checkpoints" 'checkpoint.resume = never'
   refused 0 train "$config" "--run.folder=$work/trained" "--checkpoint.resume=$work/trained/checkpoints/step-00000001" -- 'another run.folder'
   refused 0 train "$config" "--checkpoint.resume=$work/here" -- "$work/here is not a checkpoint"

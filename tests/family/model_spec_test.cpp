@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "family/config_changes.hpp"
 #include "tests/family/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
@@ -50,6 +51,31 @@ std::string error_of(const std::string& config) {
 }
 
 }  // namespace
+
+TEST_CASE("a config.json is compared field by field with the document that the model was made with") {
+  const json made{{"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"rope_scaling", nullptr}, {"topk", 2}};
+  const auto changes = [&](const json& file) {
+    const Folder folder(file.dump(2));
+    return config_changes(folder.path(), made);
+  };
+  CHECK(changes(made).empty());
+  json edited = made;
+  edited["rope_theta"] = 10000;  // the same number
+  CHECK(changes(edited).empty());
+  edited["rms_norm_eps"] = 1e-6;
+  edited["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  edited["sliding_window"] = 64;
+  edited.erase("topk");
+  CHECK(changes(edited) == std::vector<std::string>{
+                               "rms_norm_eps = 1e-06, but the model was made with 1e-05",
+                               "rope_scaling = {\"factor\":2.0,\"type\":\"linear\"}, but the model was made with null",
+                               "sliding_window = 64, but the model was made with nothing",
+                               "topk = nothing, but the model was made with 2"});
+  edited = made;
+  edited.erase("rope_scaling");  // null and absent are two things
+  CHECK(changes(edited).size() == 1);
+  CHECK(config_changes("/nonexistent", json()).empty());
+}
 
 TEST_CASE("the tiny Llama's configuration is read") {
   const json config = fixture_config("llama-tiny");

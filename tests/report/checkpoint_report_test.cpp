@@ -36,10 +36,11 @@ class SmallRun {
       }
     }
     std::filesystem::create_directories(scratch_ / "run/checkpoints");
-    checkpoint::save(*world,
-                     {.folder = step(0), .state = {{"upcycle", {{"seed", 7}, {"base", "0123abcd"}}}}, .program = "P 1"},
-                     pieces);
-    std::filesystem::copy_file(tests::fixtures() / "camelidae-tiny/config.json", step(0) / "config.json");
+    const std::filesystem::path config = tests::fixtures() / "camelidae-tiny/config.json";
+    const nlohmann::json made{
+        {"seed", 7}, {"base", "0123abcd"}, {"config", nlohmann::json::parse(test::read_text(config))}};
+    checkpoint::save(*world, {.folder = step(0), .state = {{"upcycle", made}}, .program = "P 1"}, pieces);
+    std::filesystem::copy_file(config, step(0) / "config.json");
     const nlohmann::json state{{"progress", {{"epoch", 1}, {"index", 24}, {"tokens", 12345}, {"response_tokens", 678}}},
                                {"data", "fedcba98"},
                                {"config", {{"train", {{"lr", 0.001}, {"precision", "fp32"}, {"steps", 10}}}}}};
@@ -139,6 +140,18 @@ TEST_CASE("--verify finds one changed byte, in the checkpoint and in the one tha
     expect_problem(info(request_of(run.step(12), false, true)),
                    {run.step(step).string(), "tensor " + name, "the checksum differs"});
     expect_problem(info(request_of(run.folder(), false, true)), {run.step(step).string(), "tensor " + name});
+  }
+}
+
+TEST_CASE("an edited config.json beside the frozen tensors is a problem") {
+  const SmallRun run;
+  CHECK(info(request_of(run.step(0))).text.find("config.json is the one that upcycle wrote") != std::string::npos);
+  nlohmann::json config = nlohmann::json::parse(test::read_text(run.step(0) / "config.json"));
+  config["rms_norm_eps"] = 0.125;
+  test::write_text(run.step(0) / "config.json", config.dump());
+  for (const int step : {0, 12}) {
+    expect_problem(info(request_of(run.step(step), false, true)),
+                   {(run.step(0) / "config.json").string(), "rms_norm_eps = 0.125, but the model was made with "});
   }
 }
 
