@@ -12,7 +12,7 @@
 namespace caravan::train {
 
 Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most)
-    : path_(run_folder / "metrics.jsonl"), resumed_at_most_(resumed_at_most) {
+    : path_(run_folder / "metrics.jsonl") {
   const auto field = [&](std::size_t number, const nlohmann::json& line, const char* name) {
     if (!line.is_object() || !line.contains(name) || !line[name].is_number_integer()) {
       core::bad_input(path_.string(), ":", number, ": a line without a whole number \"", name, "\": ", line.dump(),
@@ -22,25 +22,28 @@ Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_a
   };
   io::read_json_lines(path_, [&](std::size_t number, const nlohmann::json& line) {
     if (line.is_discarded()) {
-      if (newest_ < resumed_at_most) {
-        core::bad_input(path_.string(), ":", number, ": the line is not JSON; remove it or move the file away");
-      }
-      if (!damaged_) damaged_ = number;
+      if (!damaged_) damaged_ = {number, newest_};
       return true;
     }
     newest_ = std::max(newest_, field(number, line, "step"));
     restart_ = std::max(restart_, field(number, line, "restart") + 1);
     return true;
   });
+  require_sound(resumed_at_most);
+}
+
+void Metrics::require_sound(std::int64_t step) const {
+  if (!damaged_ || damaged_->after_step >= step) return;
+  core::bad_input(path_.string(), ":", damaged_->number, ": the line is not JSON; remove it or move the file away");
 }
 
 void Metrics::open(std::int64_t resumed_at, std::int64_t last_step, std::int64_t log_every) {
-  CARAVAN_CHECK(resumed_at <= resumed_at_most_, resumed_at, " ", resumed_at_most_);
+  require_sound(resumed_at);
   last_step_ = last_step;
   log_every_ = log_every;
   recomputed_ = std::max<std::int64_t>(0, newest_ - resumed_at);
   if (damaged_) {
-    core::log_warning(core::concat(path_.string(), ":", *damaged_,
+    core::log_warning(core::concat(path_.string(), ":", damaged_->number,
                                    ": the line is not JSON, as a loss of power may leave it; it and what follows are "
                                    "cut off, since this start computes their steps again"));
   }

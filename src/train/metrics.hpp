@@ -33,8 +33,8 @@ class Metrics {
   /// power may leave them, are accepted where every step up to `resumed_at_most` stands before them.
   Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most);
 
-  /// Cuts the file behind step `resumed_at`, at most `resumed_at_most`: what comes after is computed again. Before
-  /// everything below but restart().
+  /// Cuts the file behind step `resumed_at`: what comes after is computed again. Before everything below but restart().
+  /// Throws (exit 2) as the constructor does, where the step is a later one than that was told.
   void open(std::int64_t resumed_at, std::int64_t last_step, std::int64_t log_every);
 
   /// How often the run was started before, as far as its metrics tell.
@@ -52,10 +52,15 @@ class Metrics {
   void sync();
 
  private:
+  struct BrokenLine {  // that is no JSON
+    std::size_t number;
+    std::int64_t after_step;  // the newest one before it
+  };
+  void require_sound(std::int64_t step) const;
+
   std::filesystem::path path_;
-  std::int64_t resumed_at_most_;
-  std::int64_t newest_ = 0;               // step
-  std::optional<std::size_t> damaged_{};  // the first line that is no JSON
+  std::int64_t newest_ = 0;              // step
+  std::optional<BrokenLine> damaged_{};  // the first
   std::int64_t restart_ = 0;
   std::int64_t recomputed_ = 0;
   std::int64_t last_kept_ = 0;

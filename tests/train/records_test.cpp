@@ -204,6 +204,8 @@ TEST_CASE("lines that a node without power spoiled are cut where their steps are
 
     if (!spoiled.ends_with("\n")) continue;
     test::write_text(path, good + spoiled);
+    Metrics later_start(folder.path(), 2);  // should another checkpoint be chosen than it was made for
+    test::expect_error(core::ExitCode::bad_input, {path.string() + ":3: "}, [&] { later_start.open(3, 10, 1000); });
     test::expect_error(core::ExitCode::bad_input, {path.string() + ":3: ", "not JSON"},
                        [&] { const Metrics needed(folder.path(), 3); });
     CHECK(test::read_text(path) == good + spoiled);
