@@ -67,8 +67,8 @@ TEST_CASE("a tensor of several blocks is read from the blocks that matter") {
   // Rows of 2 MiB: 8 to a block, so 20 rows are blocks of 8, 8 and 4.
   const layout::Shape shape{20, 1 << 20};
   std::vector<std::uint16_t> values(static_cast<std::size_t>(layout::element_count(shape)));
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = static_cast<std::uint16_t>(core::mix64(i) & 0xbfff);  // finite
+  // Finite: the highest bit of the exponent is 0.
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint16_t>(core::mix64(i) & 0xbfff);
   const auto world = comm::make_serial_communicator("world");
   checkpoint::save(*world, {.folder = scratch / "c", .step = 1},
                    {checkpoint::make_piece("w", shape, DType::bf16, layout::whole(shape), values.data())});
