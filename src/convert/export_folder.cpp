@@ -16,20 +16,6 @@ fs::path plain(const fs::path& folder) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-fs::path topmost_missing(fs::path path) {
-  while (path.has_relative_path() && !fs::exists(path.parent_path())) path = path.parent_path();
-  return path;
-}
-
-// What a killed process left; all but the lock, which is this process's by now.
-void clear(const fs::path& staging) {
-  std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(staging)) {
-    if (entry.path().filename() != "lock") leftovers.push_back(entry.path());
-  }
-  for (const fs::path& path : leftovers) fs::remove_all(path);
-}
-
 }  // namespace
 
 void ExportFolder::require_free(const fs::path& folder) {
@@ -47,10 +33,8 @@ ExportFolder::ExportFolder(comm::Communicator& world, const fs::path& folder)
     comm::on_all_ranks(world_, [&] {
       if (world_.rank() != 0) return;
       require_free(folder_);
-      made_ = topmost_missing(staging_);
-      fs::create_directories(staging_);
-      lock_.emplace(staging_);
-      clear(staging_);
+      staged_.emplace(staging_);
+      staged_->clear();  // what a killed process left
     });
   } catch (const core::Error&) {
     take_away();
@@ -63,23 +47,21 @@ ExportFolder::~ExportFolder() {
 }
 
 void ExportFolder::take_away() noexcept {
-  if (world_.rank() != 0 || made_.empty()) return;
-  std::error_code ignored;
-  if (lock_) {  // else the files in it are another process's
-    lock_.reset();
-    fs::remove_all(staging_, ignored);
+  if (!staged_) return;  // the files in it are another process's
+  try {
+    staged_->clear();
+  } catch (const fs::filesystem_error&) {
+    // The next export to the same name takes away what stays.
   }
-  // remove() takes empty folders only: whoever has put something there since keeps it.
-  for (fs::path path = staging_; path.string().size() >= made_.string().size(); path = path.parent_path()) {
-    fs::remove(path, ignored);
-  }
+  staged_.reset();
 }
 
 void ExportFolder::commit() {
   comm::on_all_ranks(world_, [&] {
     if (world_.rank() != 0) return;
     require_free(folder_);
-    lock_.reset();
+    staged_->require_ours();
+    staged_.reset();
     io::fsync_folder(staging_);
     fs::rename(staging_, folder_);  // also onto an empty folder
     io::fsync_folder(folder_.parent_path());

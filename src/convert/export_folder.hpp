@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "comm/communicator.hpp"
-#include "io/run_lock.hpp"
+#include "convert/locked_folder.hpp"
 
 namespace caravan::convert {
 
@@ -34,8 +34,7 @@ class ExportFolder {
   comm::Communicator& world_;
   std::filesystem::path folder_;
   std::filesystem::path staging_;
-  std::filesystem::path made_;       // the topmost folder that had to be made; by rank 0
-  std::optional<io::RunLock> lock_;  // by rank 0
+  std::optional<LockedFolder> staged_;  // by rank 0
   bool committed_ = false;
 };
 

@@ -15,6 +15,7 @@
 #include "comm/agreement.hpp"
 #include "convert/base_tensors.hpp"
 #include "convert/byte_progress.hpp"
+#include "convert/locked_folder.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -168,7 +169,16 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
   save.program = request.program;
   for (const ParameterSpec& parameter : parameters) save.tensors.push_back(parameter.name);
   save.state["upcycle"] = facts_of(request, config, source, parameters);
+  // Asked first without the lock, since what is there may be read-only; then again, as another process may have been
+  // at work until now.
+  std::optional<LockedFolder> folder;
   report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
+  if (!report.already_there) {
+    comm::on_all_ranks(world, [&] {
+      if (world.rank() == 0) folder.emplace(request.folder);
+    });
+    report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
+  }
   if (!report.already_there) {
     warn_of_conversion(source, parameters);
     checkpoint::prepare(world, save);
@@ -180,7 +190,10 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
         checkpoint::write_shard(save.folder, world.rank(),
                                 pieces_of_rank(parameters, world.rank(), world.size(), source, request.seed, progress));
     if (world.rank() == 0 && shard.failure.code == core::ExitCode::done) {
-      shard.failure = comm::attempt([&] { write_companions(request, config); });  // commit tells all ranks
+      shard.failure = comm::attempt([&] {  // commit tells all ranks
+        folder->require_ours();
+        write_companions(request, config);
+      });
     }
     checkpoint::commit(world, save, shard);
   }
