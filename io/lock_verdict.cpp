@@ -20,7 +20,7 @@ LockVerdict LockJudge::judge(const LockHolder& holder, const LockHolder& self) {
   if (same_machine(holder, self)) {
     if (!process_runs(holder))
       return {Kind::take_over, core::concat("process ", holder.pid, " on this host has ended")};
-    return {of_our_job ? Kind::wait : Kind::refuse, "that process runs", "wait for its end, or end it"};
+    return {of_our_job ? Kind::wait : Kind::refuse, "that process runs", "wait for its end, end it"};
   }
   if (of_our_job) {
     if (self.restart > holder.restart) return {Kind::take_over, "the same job, queued again"};
@@ -43,7 +43,7 @@ LockVerdict LockJudge::judge(const LockHolder& holder, const LockHolder& self) {
   }
   if (silence > long_silence) return {Kind::take_over, "its holder has been " + silent};
   return {Kind::refuse, silence > short_silence ? "it was " + silent : "it gives signs of life",
-          core::concat("end it, or wait ", long_silence / 60, " minutes after it died")};
+          core::concat("end it, wait ", long_silence / 60, " minutes after it died")};
 }
 
 }  // namespace caravan::io

@@ -18,7 +18,7 @@ struct LockVerdict {
   };
   Kind kind;
   std::string why;       // "process 12 on this host has ended"
-  std::string advice{};  // to who is refused
+  std::string advice{};  // to who is refused, besides choosing another folder
 };
 
 /// The rules, from the surest sign to the least:

@@ -92,8 +92,11 @@ void RunLock::take(const std::filesystem::path& folder, const RunLockTimes& time
       continue;
     }
     if (verdict.kind != LockVerdict::Kind::take_over) {
+      const std::string left_over = same_machine(*holder, self)
+                                        ? ""
+                                        : core::concat(". If that process is gone for good, remove ", path_.string());
       core::bad_input(folder.string(), " is in use by ", describe(*holder), ": ", verdict.why, "; ", verdict.advice,
-                      ", or choose another folder. If that process is gone for good, remove ", path_.string());
+                      ", or choose another folder", left_over);
     }
     core::log("taking over the lock of ", folder.string(), ": ", verdict.why);
     remove_stale(path_, *holder, self);
