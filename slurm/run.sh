@@ -161,7 +161,7 @@ take_run_folder() {
     fi
     rm -f -- "$aside"
     say "took the run folder over from job $job, which has ended"
-    # What its killed ranks left would count as alive for some minutes.
+    # What its killed ranks left would count as alive for a while.
     ! grep -Eqs "\"job\": *\"$job\"" "$run/lock" || rm -f -- "$run/lock"
   done
   stop 2 "run folder $run: several jobs are taking it at the same time; submit one"
