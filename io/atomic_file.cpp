@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "core/error.hpp"
+#include "core/host_name.hpp"
 #include "io/system_error.hpp"
 
 namespace caravan::io {
@@ -21,7 +22,7 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 }  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path)
-    : path_(path), temporary_(path.string() + ".tmp-" + std::to_string(::getpid())) {
+    : path_(path), temporary_(core::concat(path.string(), ".tmp-", core::host_name(), "-", ::getpid())) {
   file_ = FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file_.is_open()) throw_system_error("create", temporary_, errno);
 }

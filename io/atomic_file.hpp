@@ -12,9 +12,10 @@
 
 namespace caravan::io {
 
-/// A file that appears under its name whole or not at all: bytes go to PATH.tmp-PID; commit() makes them durable and
-/// renames. Dropped without commit(), it leaves what was under the name before. Every failure throws core::Error with
-/// the path (core::SystemError; its exit codes are those of core::exit_code_of).
+/// A file that appears under its name whole or not at all: bytes go to PATH.tmp-HOST-PID, which no other process
+/// writes to; commit() makes them durable and renames. Dropped without commit(), it leaves what was under the name
+/// before. Every failure throws core::Error with the path (core::SystemError; its exit codes are those of
+/// core::exit_code_of).
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

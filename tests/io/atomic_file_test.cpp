@@ -6,6 +6,7 @@
 
 #include <csignal>
 
+#include "core/host_name.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 
@@ -20,6 +21,13 @@ std::size_t entries(const std::filesystem::path& folder) {
 }
 
 }  // namespace
+
+TEST_CASE("two hosts that write the same file have a temporary file each") {
+  const test::ScratchFolder folder;
+  const io::AtomicFile file(folder / "a");
+  const std::string own = core::concat("a.tmp-", core::host_name(), "-", ::getpid());
+  CHECK(std::filesystem::exists(folder / own));
+}
 
 TEST_CASE("a file that is not committed leaves the former one and nothing else") {
   const test::ScratchFolder scratch;
