@@ -42,12 +42,12 @@ TEST_CASE("on one machine the process decides, whatever the job") {
     return holder;
   }();
   CHECK(verdict(parent, self) == Kind::refuse);
-  for (const std::string job : {"7", "8"}) {
+  for (const auto& [job, restart] : {std::pair("7", 0), std::pair("8", 0), std::pair("8", 1)}) {
     LockHolder mine = self, theirs = parent;
     mine.job = us.job;
+    mine.restart = restart;
     theirs.job = job;
-    mine.restart = 1;
-    CAPTURE(job);
+    CAPTURE(job, restart);
     CHECK(verdict(theirs, mine) == (mine.job == theirs.job ? Kind::wait : Kind::refuse));
     theirs.heartbeat = mine.heartbeat;
     theirs.pid = 999'999'999;  // beyond the kernel's largest
