@@ -223,7 +223,7 @@ resubmit() {
   done
   limit=$(squeue -h -j "$SLURM_JOB_ID" -o %l) && options+=("--time=$limit")
   script=$(mktemp) && scontrol write batch_script "$SLURM_JOB_ID" "$script" >&2 || return 1
-  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT sbatch "${options[@]}" "$script" "${arguments[@]}" || return 1
+  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME sbatch "${options[@]}" "$script" "${arguments[@]}" || return 1
   rm -f -- "$script"
 }
 # --- The ranks.
@@ -247,10 +247,16 @@ on_signal() {
 
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}" \
   SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
-# When the job must have ended, which Slurm itself says from version 23.02.
-if [ -z "${SLURM_JOB_END_TIME:-}" ] && end=$(squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null); then
-  end=$(date -d "$end" +%s 2>/dev/null) && export SLURM_JOB_END_TIME="$end"
-fi
+# When the job must have ended, in unix seconds; nothing where that is not known. Slurm can move it, so it is asked. What
+# the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is of a job
+# that submitted this one.
+own_end=${SLURM_JOB_END_TIME:-}
+[[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
+job_end() {
+  local end
+  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
+  [[ $end == *T*:* ]] && date -d "$end" +%s 2>/dev/null || echo "$own_end"
+}
 # All ranks leave with 75, not at the same instant: the first one must not have the others killed. One that is lost
 # takes the rest along after a minute at most.
 export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:-60}"
@@ -258,6 +264,7 @@ export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:
 # start_ranks NUMBER ARGUMENTS…: $status is how they ended.
 start_ranks() {
   local late
+  SLURM_JOB_END_TIME=$(job_end) && export SLURM_JOB_END_TIME
   "${launch[@]}" -n "$1" "$program" "${@:2}" &
   launcher=$!
   [ -z "$stopping" ] || on_signal "$stopping"  # it came between two starts

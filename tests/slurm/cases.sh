@@ -165,11 +165,13 @@ case_cancelled() {
   expect_calm_curve
 }
 
-# Where Slurm may not requeue, the job goes on as another one, which waits for its end.
+# Where Slurm may not requeue, the job goes on as another one, which waits for its end. The end of the job that it was
+# submitted from, if any, is not its own.
 case_no_requeue() {
   local first
   begin_with_training
-  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" submit --no-requeue --nodelist="$1"
+  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" SLURM_JOB_END_TIME=1700000000 \
+    submit --no-requeue --nodelist="$1"
   first=$job
   hold_at 3
   scancel --batch --signal=TERM "$first"
