@@ -283,23 +283,27 @@ start_ranks() {
 
 # run_stage STAGE: comes back when it is done.
 run_stage() {
-  local ranks=${SLURM_NTASKS:-1} reason
+  local ranks=${SLURM_NTASKS:-1} reason retry
   [ "$1" != prepare ] || ranks=1
   while :; do
     say "$1 on $ranks ranks, start ${SLURM_RESTART_COUNT:-0}, attempt $attempt: ${launch[*]} $program"
     start_ranks "$ranks" "$1" "$config" "${settings[@]}"
+    retry=''
     case $status in
       0) return 0 ;;
       75) queue_again 75 "stopped with a good checkpoint" ;;
-      76) reason="a rank was lost or hung, or the storage failed" ;;
       # Also when preempted while it loaded: nothing is lost by another start, and two without a checkpoint are the end.
-      70) [ -n "$stopping" ] || stop 70 "$1 ended with exit code 70"
+      70) [ -n "$stopping" ] || [ -e "$run/stopped-early" ] || stop 70 "$1 ended with exit code 70"
         reason="stopped before anything was finished" ;;
+      76) reason="a rank was lost or hung, or the storage failed" retry=yes ;;
       *)
         { [ "$status" -gt 128 ] && [ "$status" -le 192 ]; } || stop "$status" "$1 ended with exit code $status"
-        reason="killed by signal $((status - 128))" ;;
+        reason="killed by signal $((status - 128))"
+        # USR1 or TERM that came before the program minds them is a wish to stop, too.
+        [ "$status" -eq 138 ] || [ "$status" -eq 143 ] || retry=yes ;;
     esac
-    [ -z "$stopping" ] || queue_again "$status" "$reason while stopping after $stopping"
+    [ -z "$stopping" ] || reason+=" while stopping after $stopping" retry=''
+    [ -n "$retry" ] || queue_again "$status" "$reason"
     attempt=$((attempt + 1))
     [ "$attempt" -le "$retries" ] || stop "$status" "$reason; gave up after $retries retries (CARAVAN_RETRIES)"
     count_start

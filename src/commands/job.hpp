@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@ struct Job {
   std::function<int(comm::Communicator&)> run;  // runs on all ranks
   std::vector<comm::Fact> facts;                // the same on all ranks, or they are stopped
   const char* when_stopped = nullptr;           // USR1 and TERM end it in order; what a message says then (a literal)
+  std::filesystem::path run_folder;             // where there is one
   double deadline_seconds = 600;                // see [watchdog]
 };
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "comm/agreement.hpp"
+#include "commands/early_stop.hpp"
 #include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
@@ -72,6 +73,7 @@ Job read_config(const char* name, std::vector<std::string> arguments) {
   job.when_stopped = std::string_view(name) == "train"
                          ? "this start had not completed a step; the time limit is too short for start + one step"
                          : "nothing was finished, and nothing unfinished counts; start it again";
+  job.run_folder = config.run.folder;
   job.deadline_seconds = config.watchdog.seconds;
   job.run = [config](comm::Communicator& world) { return command({config, world}); };
   return job;
@@ -174,9 +176,11 @@ int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi
     core::log_as_rank(world->rank(), world->size());
     const kernels::Runtime kernels;
     agree(*world, job, unread);
+    forget_early_stop(*world, job.run_folder);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
     if (world->rank() == 0) core::log_error(error.what());
+    if (error.code() == core::ExitCode::internal) note_early_stop(*world, job.run_folder);
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SIGUSR1 and SIGTERM in every phase of train: while it loads (exit 70: no step was completed), in an evaluation (which
 # is given up), in a background save and in the last save (exit 75, the newest checkpoint is the last step's); and in
-# upcycle, prepare and export, which end with exit 70 and leave nothing that counts. No stop costs or changes a step.
+# upcycle, prepare and export, which end with exit 70 and leave nothing that counts, but for the file that tells this
+# from a defect, until the next start. No stop costs or changes a step.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 make_origin 48 2 2 2 1
@@ -18,7 +19,11 @@ start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?
 train() { start_in_background train "--run.folder=$work/stopped" "$@"; }
 signal() { kill "-$1" "${pids[@]}" 2>/dev/null || fail "no process to signal"; }
 
-# Loading begins when the run folder is locked, and ends when the run is announced.
+# expect_told FOLDER SIGNAL
+expect_told() { [ "$(cat "$1/stopped-early")" = "signal $(kill -l "$2")" ] || fail "SIG$2: $1/stopped-early does not tell of it"; }
+
+# Loading begins when the run folder is locked, and ends when the run is announced. stop_while_loading SIGNAL FIRST: to
+# the ranks from that one on.
 stop_while_loading() {
   local again
   for again in 1 2 3 4 5; do
@@ -26,7 +31,9 @@ stop_while_loading() {
     copy_run origin stopped
     train
     until [ -e "$work/stopped/lock" ]; do run_for 0.001 || fail "training ended before it loaded"; done
+    pids=("${pids[@]:$2}")
     signal "$1"
+    mapfile -t pids < <(ranks_below "$launcher")
     go_on
     wait_for_end
     grep -q 'micro-step' "$work/stopped/log.txt" || break  # else it came too late
@@ -36,10 +43,11 @@ stop_while_loading() {
   expect_output "stopped by signal $(kill -l "$1"): this start had not completed a step; the time limit is too short for start + one step"
   [ ! -s "$work/stopped/metrics.jsonl" ] || fail "SIG$1 while loading: a step was computed"
   [ ! -e "$work/stopped/lock" ] || fail "SIG$1 while loading: the run folder is still locked"
+  expect_told "$work/stopped" "$1"
   say "SIG$1 while loading: exit 70"
 }
-stop_while_loading USR1
-stop_while_loading TERM
+stop_while_loading USR1 0
+stop_while_loading TERM 1
 
 former=0
 # expect_stop SIGNAL WHERE: the run has ended with 75 and a checkpoint of its last step.
@@ -53,6 +61,7 @@ expect_stop() {
   expect_log stopped "stopped by signal $(kill -l "$1") after step $step of $steps; the same command goes on from here"
   if saving stopped; then fail "SIG$1 $2: the save of step $unfinished was left unfinished"; fi
   [ ! -e "$work/stopped/lock" ] || fail "SIG$1 $2: the run folder is still locked"
+  [ ! -e "$work/stopped/stopped-early" ] || fail "SIG$1 $2: it tells of a stop before anything was finished"
   say "SIG$1 $2: checkpoint of step $step, exit 75"
   former=$step
 }
@@ -130,13 +139,16 @@ end_in_order() {
 for kind in USR1 TERM; do
   end_in_order upcycle "$kind" 'saving fresh' "--run.folder=$work/fresh"
   [ ! -e "$(checkpoint_folder fresh 0)/manifest.json" ] || fail "SIG$kind: upcycle left a checkpoint"
+  expect_told "$work/fresh" "$kind"
   start upcycle "--run.folder=$work/fresh" || fail "upcycle after a stop ended with $?"
 
   end_in_order export "$kind" '[ -e "$work/exported.unfinished/lock" ]' "--run.folder=$work/stopped" "--export.folder=$work/exported"
   [ ! -e "$work/exported" ] && [ ! -e "$work/exported.unfinished" ] || fail "SIG$kind: export left a folder"
+  expect_told "$work/stopped" "$kind"
 done
 ranks=1
 for kind in USR1 TERM; do
   end_in_order prepare "$kind" 'compgen -G "$work/new.packed.tmp-*" >/dev/null' "--data.source=$work/many.jsonl" "--data.packed=$work/new.packed"
   if compgen -G "$work/new.packed*" >/dev/null; then fail "SIG$kind: prepare left a file"; fi
+  expect_told "$work/origin" "$kind"
 done

@@ -33,6 +33,7 @@ done
 expect_output "the time limit is too short for start + one step"
 [ ! -s "$work/limited/metrics.jsonl" ] || fail "a margin of 60 s: a step was computed"
 [ ! -e "$work/limited/lock" ] || fail "a margin of 60 s: the run folder is still locked"
+[ ! -e "$work/limited/stopped-early" ] || fail "a margin of 60 s: another start of the same job may end likewise, but stopped-early asks for it"
 say "no time for a step: exit 70"
 
 former=0

@@ -58,7 +58,8 @@ case_time_limit() {
   expect_exported
 }
 
-# Told to stop while it loads: nothing is finished, and nothing is lost either.
+# Told to stop while it loads: nothing is finished, and nothing is lost either. So when only the ranks are told, as Slurm
+# does when it preempts the job.
 case_stopped_early() {
   begin_with_training
   submit
@@ -67,7 +68,11 @@ case_stopped_early() {
   wait_until 60 "the signal" job_says "$job" "got USR1"
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished while stopping after USR1; the job goes"
-  expect_end "$job" COMPLETED 0 1
+  hold_until "handling signals" all_catch_usr1
+  kill -TERM "${pids[@]}"
+  kill -CONT "${pids[@]}"
+  wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished; the job goes to the queue again"
+  expect_end "$job" COMPLETED 0 2
   expect_calm_curve
 }
 
