@@ -6,11 +6,12 @@
 # that the same job may be started again at any point; what counts as a result is written at is_done.
 # - USR1 (sent before the time limit, see --signal in the job files) and TERM (preemption) become USR1 for the ranks:
 #   train writes a checkpoint and exits 75, and the job is queued again; a stage without checkpoints is begun again then.
+# - Ranks that do not stop in time are given up, with what they have not saved: the job is queued again before its end.
 # - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
 # - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
-# CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS.
+# CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN.
 
 say() { printf '%s run.sh: %s\n' "$(date '+%F %T')" "$*"; }
 stop() {
@@ -49,7 +50,10 @@ done
 read -ra launch <<<"${CARAVAN_LAUNCH:-srun}"
 retries=${CARAVAN_RETRIES:-3}
 most_restarts=${CARAVAN_MAX_RESTARTS:-100}
-[[ $retries =~ ^[0-9]+$ && $most_restarts =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES and CARAVAN_MAX_RESTARTS must be numbers"
+end_margin=${CARAVAN_END_MARGIN:-75}
+for number in "$retries" "$most_restarts" "$end_margin"; do
+  [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS and CARAVAN_END_MARGIN must be numbers, not \"$number\""
+done
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
@@ -200,7 +204,9 @@ queue_again() {
   answer=$(squeue -h -j "$SLURM_JOB_ID" -o '%T %r' 2>/dev/null)
   [[ $answer != COMPLETING* || $answer == *TimeLimit* ]] || stop "$status" "$reason; Slurm is ending this job ($answer)"
   say "$reason; the job goes to the queue again"
-  trap - USR1 TERM EXIT  # the claim stays
+  trap '' USR1 ALRM
+  trap - TERM EXIT  # the claim stays
+  [ -z "$reminder" ] || kill "$reminder" 2>/dev/null
   if answer=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then
     sleep 300  # Slurm ends this shell; leaving by itself would count as a failure
     exit "$status"
@@ -226,7 +232,19 @@ resubmit() {
   CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME sbatch "${options[@]}" "$script" "${arguments[@]}" || return 1
   rm -f -- "$script"
 }
+
 # --- The ranks.
+
+# When the job must have ended, in unix seconds; nothing where that is not known. Slurm can move it, so it is asked. What
+# the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is of a job
+# that submitted this one.
+own_end=${SLURM_JOB_END_TIME:-}
+[[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
+job_end() {
+  local end
+  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
+  if [[ $end == *T*:* ]]; then date -d "$end" +%s; else echo "$own_end"; fi
+}
 
 launcher='' stopping='' reminder=''
 signal_ranks() {
@@ -240,23 +258,34 @@ on_signal() {
   stopping=$1
   [ -n "$launcher" ] && [ -z "$reminder" ] || return 0
   signal_ranks
-  # Ranks that were only being started have not heard it.
-  while sleep 5; do signal_ranks; done &
+  remind &
   reminder=$!
+}
+# Ranks that were only being started have not heard the signal. And when the job's end comes before theirs, this shell
+# must know in time. A preempted job's end is near at once: three quarters of what is left are the ranks' in any case.
+remind() {
+  local end left margin
+  end=$(job_end)
+  left=$((${end:-0} - $(date +%s)))
+  margin=$((left / 4 < end_margin ? left / 4 : end_margin))
+  while sleep 5; do
+    signal_ranks
+    [ -z "$end" ] || [ $((end - $(date +%s))) -gt "$margin" ] || end=$(job_end)  # it may have been moved
+    if [ -n "$end" ] && [ $((end - $(date +%s))) -le "$margin" ]; then
+      kill -ALRM $$
+      end=''
+    fi
+  done
+}
+# shellcheck disable=SC2317  # a trap calls it
+on_late_ranks() {
+  [ -n "$launcher" ] || return 0
+  if look_at_restart; then queue_again 75 "the ranks have not stopped, and the job's end is near"; fi
+  say "the ranks have not stopped, and the job's end is near; $refusal; not queued again"
 }
 
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}" \
   SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
-# When the job must have ended, in unix seconds; nothing where that is not known. Slurm can move it, so it is asked. What
-# the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is of a job
-# that submitted this one.
-own_end=${SLURM_JOB_END_TIME:-}
-[[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
-job_end() {
-  local end
-  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
-  [[ $end == *T*:* ]] && date -d "$end" +%s 2>/dev/null || echo "$own_end"
-}
 # All ranks leave with 75, not at the same instant: the first one must not have the others killed. One that is lost
 # takes the rest along after a minute at most.
 export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:-60}"
@@ -315,6 +344,7 @@ take_run_folder
 trap release_run_folder EXIT
 trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
+trap on_late_ranks ALRM
 attempt=0 status=''
 count_start
 for stage in "${stages[@]}"; do
