@@ -9,6 +9,7 @@
 # - Ranks that do not stop in time are given up, with what they have not saved: the job is queued again before its end.
 # - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
 # - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation.
+# - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN.
@@ -48,6 +49,7 @@ for candidate in "$prefix/bin/caravan" "$prefix/build/caravan" "$prefix/../../bi
 done
 [ -x "$program" ] || stop 2 "the program caravan was not found below $prefix; set CARAVAN_PREFIX, or CARAVAN to its path"
 read -ra launch <<<"${CARAVAN_LAUNCH:-srun}"
+command -v "${launch[0]}" >/dev/null || stop 2 "there is no ${launch[0]}, which is to start the ranks (CARAVAN_LAUNCH)"
 retries=${CARAVAN_RETRIES:-3}
 most_restarts=${CARAVAN_MAX_RESTARTS:-100}
 end_margin=${CARAVAN_END_MARGIN:-75}
@@ -320,16 +322,20 @@ run_stage() {
     retry=''
     case $status in
       0) return 0 ;;
+      2 | 16 | 74) stop "$status" "$1 ended with exit code $status" ;;
       75) queue_again 75 "stopped with a good checkpoint" ;;
       # Also when preempted while it loaded: nothing is lost by another start, and two without a checkpoint are the end.
       70) [ -n "$stopping" ] || [ -e "$run/stopped-early" ] || stop 70 "$1 ended with exit code 70"
         reason="stopped before anything was finished" ;;
       76) reason="a rank was lost or hung, or the storage failed" retry=yes ;;
       *)
-        { [ "$status" -gt 128 ] && [ "$status" -le 192 ]; } || stop "$status" "$1 ended with exit code $status"
-        reason="killed by signal $((status - 128))"
-        # USR1 or TERM that came before the program minds them is a wish to stop, too.
-        [ "$status" -eq 138 ] || [ "$status" -eq 143 ] || retry=yes ;;
+        [ "$1 $status" != "export 1" ] || stop 1 "$1 ended with exit code 1"  # the only stage that finds differences
+        reason="the launcher failed with exit code $status"
+        if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then
+          reason="killed by signal $((status - 128))"
+          # USR1 or TERM that came before the program minds them is a wish to stop, too.
+          [ "$status" -eq 138 ] || [ "$status" -eq 143 ] || retry=yes
+        fi ;;
     esac
     [ -z "$stopping" ] || reason+=" while stopping after $stopping" retry=''
     [ -n "$retry" ] || queue_again "$status" "$reason"

@@ -115,13 +115,25 @@ case_node_down() {
   expect_calm_curve
 }
 
+# Here srun fails first, as it does when a node is gone of which Slurm does not know yet.
 case_rank_killed() {
   begin_with_training
-  submit
+  mkdir -p -- "$work/$name.launcher"
+  cat >"$work/$name.launcher/srun" <<TEXT
+#!/usr/bin/env bash
+if mkdir -- "$work/$name.failed" 2>/dev/null; then
+  echo "srun: error: Application launch failed: Communication connection failure" >&2
+  exit 233
+fi
+exec srun "\$@"
+TEXT
+  chmod +x "$work/$name.launcher/srun"
+  CARAVAN_LAUNCH=$work/$name.launcher/srun submit
   hold_at 6
+  expect_job_says "$job" "the launcher failed with exit code 233; the job goes to the queue again"
   kill -KILL "${pids[2]}"
   kill -CONT "${pids[@]}" 2>/dev/null || true
-  expect_end "$job" COMPLETED 0 0
+  expect_end "$job" COMPLETED 0 1
   expect_job_says "$job" "killed by signal 9"
   expect_job_says "$job" "trying again in this allocation"
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-00000004"
