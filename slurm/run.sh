@@ -12,7 +12,8 @@
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
-# CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN.
+# CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN,
+# CARAVAN_PATIENCE.
 
 say() { printf '%s run.sh: %s\n' "$(date '+%F %T')" "$*"; }
 stop() {
@@ -27,6 +28,7 @@ share=$prefix
 site=${CARAVAN_SITE:-$share/slurm/site.env}
 # shellcheck disable=SC1090  # the site's file
 [ ! -r "$site" ] || . "$site"
+export SLURM_EXPORT_ENV=ALL  # also after sbatch --export=NONE, the ranks get what the site's file sets
 set -uo pipefail
 
 arguments=("$@") config='' stages=() settings=()
@@ -53,9 +55,22 @@ command -v "${launch[0]}" >/dev/null || stop 2 "there is no ${launch[0]}, which 
 retries=${CARAVAN_RETRIES:-3}
 most_restarts=${CARAVAN_MAX_RESTARTS:-100}
 end_margin=${CARAVAN_END_MARGIN:-75}
-for number in "$retries" "$most_restarts" "$end_margin"; do
-  [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS and CARAVAN_END_MARGIN must be numbers, not \"$number\""
+patience=${CARAVAN_PATIENCE:-300}
+for number in "$retries" "$most_restarts" "$end_margin" "$patience"; do
+  [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN and CARAVAN_PATIENCE must be numbers, not \"$number\""
 done
+
+# insist COMMAND…: Slurm's answer to it is $answer. False when that is a refusal; another failure, as while slurmctld is
+# started again, is tried anew for CARAVAN_PATIENCE seconds.
+insist() {
+  local pause=1 last=$((SECONDS + patience))
+  until answer=$("$@" 2>&1); do
+    [[ ! ${answer,,} =~ disabled|denied|not\ permitted|not\ supported|invalid ]] && [ "$SECONDS" -lt "$last" ] || return 1
+    say "Slurm does not answer: $answer"
+    sleep "$pause"
+    pause=$((pause < 16 ? 2 * pause : 16))
+  done
+}
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
@@ -143,8 +158,7 @@ claim=$run/job.lock  # job and cluster, "4711 alpha"
 us="$SLURM_JOB_ID ${SLURM_CLUSTER_NAME:-}"
 job_lives() {
   local answer
-  answer=$(squeue -h -j "$1" -o %T 2>&1) || { [[ $answer != *[Ii]nvalid\ job\ id* ]] && return 0; return 1; }
-  [ -n "$answer" ]
+  if insist squeue -h -j "$1" -o %T; then [ -n "$answer" ]; else [[ ${answer,,} != *invalid\ job\ id* ]]; fi
 }
 take_run_folder() {
   local attempt holder job aside=$claim.$SLURM_JOB_ID
@@ -201,7 +215,7 @@ count_start() {
 
 # The job goes to the queue again, by whatever way Slurm allows; does not come back. STATUS is what to end with.
 queue_again() {
-  local status=$1 reason=$2 answer new
+  local status=$1 reason=$2 answer='' new=''
   look_at_restart || stop "$status" "$reason; $refusal; not queued again"
   answer=$(squeue -h -j "$SLURM_JOB_ID" -o '%T %r' 2>/dev/null)
   [[ $answer != COMPLETING* || $answer == *TimeLimit* ]] || stop "$status" "$reason; Slurm is ending this job ($answer)"
@@ -209,30 +223,37 @@ queue_again() {
   trap '' USR1 ALRM
   trap - TERM EXIT  # the claim stays
   [ -z "$reminder" ] || kill "$reminder" 2>/dev/null
-  if answer=$(scontrol requeue "$SLURM_JOB_ID" 2>&1); then
+  if insist scontrol requeue "$SLURM_JOB_ID"; then
     sleep 300  # Slurm ends this shell; leaving by itself would count as a failure
     exit "$status"
   fi
   say "Slurm does not requeue it: $answer"
   trap release_run_folder EXIT
-  new=$(resubmit) || stop "$status" "nor could it be submitted again: submit it by hand, and it goes on from here"
+  resubmit || stop "$status" "nor could it be submitted again ($answer): submit it by hand, and it goes on from here"
   echo "$new ${us#* }" >"$claim.next" && mv -- "$claim.next" "$claim"
   stop "$status" "goes on as job $new"
 }
 # What the command line of sbatch said is not in the script: the resources are asked for as they were given. The rest
-# must be in the job file or in SBATCH_… variables.
+# must be in the job file or in SBATCH_… variables. Jobs of one name and user wait for each other, so the run folder is
+# in the name; the first job may have another one. Sets answer, and new: the job's number.
 resubmit() {
-  local options=(--parsable --dependency=singleton "--job-name=$SLURM_JOB_NAME") pair variable limit script
+  local options=(--parsable "--dependency=singleton,afterany:$SLURM_JOB_ID" --export=ALL) pair variable script mark
+  mark=$(cd -- "$run" && pwd -P | cksum) && mark=$(printf '%08x' "${mark%% *}")
+  options+=("--job-name=${SLURM_JOB_NAME%-"$mark"}-$mark")
   for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
     ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
     mem=SLURM_MEM_PER_NODE gpus-per-node=SLURM_GPUS_PER_NODE reservation=SLURM_JOB_RESERVATION; do
     variable=${pair#*=}
     [ -z "${!variable:-}" ] || options+=("--${pair%%=*}=${!variable}")
   done
-  limit=$(squeue -h -j "$SLURM_JOB_ID" -o %l) && options+=("--time=$limit")
-  script=$(mktemp) && scontrol write batch_script "$SLURM_JOB_ID" "$script" >&2 || return 1
-  CARAVAN_FIRST_JOB=$first_job env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME sbatch "${options[@]}" "$script" "${arguments[@]}" || return 1
+  ! insist squeue -h -j "$SLURM_JOB_ID" -o %l || options+=("--time=$answer")
+  script=$(mktemp) || return 1
+  insist scontrol write batch_script "$SLURM_JOB_ID" "$script" &&
+    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME "CARAVAN_FIRST_JOB=$first_job" \
+      sbatch "${options[@]}" "$script" "${arguments[@]}" &&
+    new=$(sed -nE 's/^([0-9]+)(;.*)?$/\1/p' <<<"$answer")
   rm -f -- "$script"
+  [ -n "$new" ]
 }
 
 # --- The ranks.

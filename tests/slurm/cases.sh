@@ -175,30 +175,37 @@ case_cancelled() {
   kill -CONT "${pids[@]}" 2>/dev/null || true
   wait_until 60 "the end of job $first" has_ended "$first"
   [ -e "$CARAVAN_RUN/job.lock" ] || fail "the killed job left no claim: this tests nothing"
-  submit
+  write_whole_site "$work/$name.env"
+  submit --export="NONE,CARAVAN_PREFIX,CARAVAN_SITE=$work/$name.env,SLURM_CONF"
   expect_end "$job" COMPLETED 0 0
+  expect_job_says "$job" "Slurm does not answer: squeue: error: Unable to contact"
   expect_job_says "$job" "took the run folder over from job $first"
   [ ! -e "$CARAVAN_RUN/job.lock" ] || fail "the run folder is still claimed"
   expect_calm_curve
 }
 
 # Where Slurm may not requeue, the job goes on as another one, which waits for its end. The end of the job that it was
-# submitted from, if any, is not its own.
+# submitted from, if any, is not its own, and it inherits nothing else either.
 case_no_requeue() {
   local first
   begin_with_training
-  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" SLURM_JOB_END_TIME=1700000000 \
-    submit --no-requeue --nodelist="$1"
+  CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" write_whole_site "$work/$name.env"
+  SLURM_JOB_END_TIME=1700000000 submit --no-requeue --nodelist="$1" \
+    --export="NONE,SLURM_JOB_END_TIME,CARAVAN_PREFIX,CARAVAN_SITE=$work/$name.env,SLURM_CONF"
   first=$job
   hold_at 3
   scancel --batch --signal=TERM "$first"
   wait_until 60 "the signal" job_says "$first" "got TERM"
   kill -CONT "${pids[@]}"
   expect_end "$first" FAILED 75 0
+  expect_job_says "$first" "Slurm does not answer: sbatch: error: Unable to contact"
   job=$(sed -n 's/.*goes on as job \([0-9]*\)$/\1/p' "$(log_of "$first")")
   [ -n "$job" ] || fail "job $first was not submitted again"
+  # Jobs of one name wait for each other: those of other run folders must have another one.
+  [[ $(job_field "$job" JobName) =~ ^$name-[0-9a-f]{8}$ ]] || fail "job $job is called $(job_field "$job" JobName)"
   expect_end "$job" COMPLETED 0 0
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
+  [ ! -e "$CARAVAN_RUN/restarts-$first" ] || fail "job $job counted restarts anew"
   expect_calm_curve
 }
 

@@ -12,7 +12,7 @@ fail() {
   say "FAILED: $*"
   say "the queue:"
   squeue -t all -o '%.6i %.10P %.12j %.10T %.6M %.20R %E' || true
-  tail -n 40 -- "$work/submit/$case_name"-*.log || true
+  tail -n 40 -- "$work/submit/$case_name"*-*.log || true
   say "end of slurmctld's log:"
   tail -n 25 -- "$cluster/slurmctld.log" || true
   exit 1
@@ -32,7 +32,8 @@ submit() {
     "$CARAVAN_SOURCE/tests/slurm/tiny.ini" "$@") || fail "sbatch refused the job"
   pids=()
 }
-log_of() { echo "$work/submit/$case_name-$1.log"; }  # as the job file says
+# As the job file says; a job that submits itself again adds to its name.
+log_of() { local log=("$work/submit/$case_name"*-"$1.log"); echo "${log[0]}"; }
 job_says() { grep -qsF -- "$2" "$(log_of "$1")"; }
 expect_job_says() { job_says "$1" "$2" || fail "job $1 does not say \"$2\""; }
 expect_job_not_says() { ! job_says "$1" "$2" || fail "job $1 says \"$2\""; }
@@ -104,6 +105,29 @@ hold_until() {
 # What the job computed, bit for bit what the undisturbed one did.
 expect_calm_curve() { (flock 8 && expect_same_curve "$case_name" finished) 8>"$work/compare.lock"; }
 expect_exported() { [ -e "$CARAVAN_RUN/export-step-00000012/README.md" ] || fail "$CARAVAN_RUN has no exported model"; }
+# write_whole_site FILE: a site file for jobs that inherit nothing, in which each of Slurm's commands fails once a job,
+# as while the controller is started again.
+write_whole_site() {
+  local variable command
+  mkdir -p -- "$1.commands"
+  for command in squeue scontrol sbatch; do
+    cat >"$1.commands/$command" <<TEXT
+#!/usr/bin/env bash
+if [[ \$1 != --version ]] && mkdir -- "$1.commands/$command.\$SLURM_JOB_ID" 2>/dev/null; then
+  echo "$command: error: Unable to contact slurm controller (connect failure)" >&2
+  exit 1
+fi
+exec $(command -v "$command") "\$@"
+TEXT
+    chmod +x "$1.commands/$command"
+  done
+  for variable in $(compgen -e); do
+    case $variable in
+      CARAVAN_* | OMP_* | OMPI_* | SLURM_CONF) printf 'export %s=%q\n' "$variable" "${!variable}" ;;
+    esac
+  done >"$1"
+  printf 'export CARAVAN_SITE=%q SBATCH_EXPORT=NONE PATH=%q\n' "$1" "$1.commands:$PATH" >>"$1"
+}
 # A run folder with what upcycle and prepare wrote, so that the case begins with training.
 begin_with_training() {
   mkdir -p -- "$CARAVAN_RUN/checkpoints"
