@@ -9,12 +9,34 @@
 #include "core/error.hpp"
 
 namespace caravan::comm {
+namespace {
+
+/// How many ranks the launcher says there are; 1 without a launcher. mpirun is asked before srun: from inside a batch
+/// job it may start its daemons on the other nodes as a step of srun, whose tasks are not the ranks. Not SLURM_NTASKS,
+/// which a batch script sees, too.
+int launched_ranks() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}) {
+    if (const char* text = std::getenv(name)) return std::atoi(text);
+  }
+  return 1;
+}
+
+}  // namespace
+
 MpiRuntime::MpiRuntime(int* argc, char*** argv) {
+  const int launched = launched_ranks();
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
   if (provided < MPI_THREAD_SERIALIZED) {
     core::internal_error("this MPI library offers no MPI_THREAD_SERIALIZED; use one that was built with threads");
   }
+  int size = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  if (size > 1 || launched <= 1) return;
+  MPI_Finalize();
+  core::bad_input(launched, " ranks were started, but each is alone: the launcher and ", library(),
+                  ", with which this program was built, do not find each other; choose one of `srun --mpi=list` that "
+                  "fits, or mpirun (in the job files: CARAVAN_LAUNCH, see slurm/site.example.env)");
 }
 
 MpiRuntime::~MpiRuntime() { MPI_Finalize(); }

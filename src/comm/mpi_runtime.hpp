@@ -12,6 +12,7 @@ namespace caravan::comm {
 
 /// MPI from MPI_Init_thread to MPI_Finalize. One in a process, in main, outermost. Throws (exit 70) when the library
 /// offers less than MPI_THREAD_SERIALIZED: LibTorch may run backward, and with it collectives, in a thread of its own.
+/// Throws (exit 2) when a launcher started several ranks, and each finds itself alone: all would write the same files.
 class MpiRuntime {
  public:
   MpiRuntime(int* argc, char*** argv);

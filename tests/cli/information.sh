@@ -34,4 +34,14 @@ before=$(stamps)
 ask upcycle "$config"
 expect_output 'already holds this model; nothing was written'
 [ "$before" = "$(stamps)" ] || fail "upcycle over the same model wrote something"
+
+# Ranks that srun starts and this MPI does not find are refused; those of mpirun in a step of srun, which it starts for
+# its daemons, are not.
+ended=0
+SLURM_STEP_NUM_TASKS=4 "$binary" upcycle "$config" >"$work/output" 2>&1 || ended=$?
+[ "$ended" -eq 2 ] || fail "4 ranks alone: exit $ended instead of 2"
+for text in 'error: 4 ranks were started, but each is alone' 'srun --mpi=list' CARAVAN_LAUNCH; do expect_output "$text"; done
+SLURM_STEP_NUM_TASKS=1 "$binary" upcycle "$config" >"$work/output" 2>&1 || fail "a step of one task: exit $?"
+SLURM_STEP_NUM_TASKS=4 "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n 1 "$binary" upcycle "$config" >"$work/output" 2>&1 ||
+  fail "mpirun in a step of srun: exit $?"
 say "done"
