@@ -21,7 +21,7 @@ fi
 . "$root/tests/slurm/jobs.sh"
 . "$root/tests/slurm/cases.sh"
 
-limit=600  # seconds: what a killed script started would stay, so it ends by itself before a test runner kills it
+limit=720  # seconds: what a killed script started would stay, so it ends by itself before a test runner kills it
 timer=
 end() {
   [ -z "$timer" ] || kill "$timer" 2>/dev/null || true
