@@ -29,6 +29,7 @@ site=${CARAVAN_SITE:-$share/slurm/site.env}
 # shellcheck disable=SC1090  # the site's file
 [ ! -r "$site" ] || . "$site"
 export SLURM_EXPORT_ENV=ALL  # also after sbatch --export=NONE, the ranks get what the site's file sets
+unset "${!SQUEUE_@}" "${!SCANCEL_@}"  # a user's habits would hide jobs and steps from this script
 set -uo pipefail
 
 arguments=("$@") config='' stages=() settings=()

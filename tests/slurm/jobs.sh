@@ -106,7 +106,7 @@ hold_until() {
 expect_calm_curve() { (flock 8 && expect_same_curve "$case_name" finished) 8>"$work/compare.lock"; }
 expect_exported() { [ -e "$CARAVAN_RUN/export-step-00000012/README.md" ] || fail "$CARAVAN_RUN has no exported model"; }
 # write_whole_site FILE: a site file for jobs that inherit nothing, in which each of Slurm's commands fails once a job,
-# as while the controller is started again.
+# as while the controller is started again, and squeue shows what waits only, as some users have it.
 write_whole_site() {
   local variable command
   mkdir -p -- "$1.commands"
@@ -126,7 +126,7 @@ TEXT
       CARAVAN_* | OMP_* | OMPI_* | SLURM_CONF) printf 'export %s=%q\n' "$variable" "${!variable}" ;;
     esac
   done >"$1"
-  printf 'export CARAVAN_SITE=%q SBATCH_EXPORT=NONE PATH=%q\n' "$1" "$1.commands:$PATH" >>"$1"
+  printf 'export CARAVAN_SITE=%q SBATCH_EXPORT=NONE SQUEUE_STATES=PENDING PATH=%q\n' "$1" "$1.commands:$PATH" >>"$1"
 }
 # A run folder with what upcycle and prepare wrote, so that the case begins with training.
 begin_with_training() {
