@@ -76,8 +76,9 @@ void check_header(const json& document, const std::string& where) {
   const json version = document.value("version", json());
   if (!version.is_number_integer() || version < 1) core::bad_input(where, ": the format version is missing");
   if (version > Manifest::newest_version) {
-    core::bad_input(where, ": format version ", version.get<std::int64_t>(), ", but this program reads versions up to ",
-                    Manifest::newest_version, "; use the program that wrote it or a newer one");
+    throw NewerVersion(core::concat(where, ": format version ", version.get<std::int64_t>(),
+                                    ", but this program reads versions up to ", Manifest::newest_version,
+                                    "; use the program that wrote it or a newer one"));
   }
   if (document.value("checksum", json()) != checksum_of(document)) {
     core::bad_input(where, ": its checksum differs: the file is damaged or was edited");
@@ -172,7 +173,7 @@ std::string coverage_problem(const StoredTensor& tensor) {
 }
 
 bool is_damage(const core::Error& error) {
-  if (error.code() != core::ExitCode::bad_input) return false;
+  if (error.code() != core::ExitCode::bad_input || dynamic_cast<const NewerVersion*>(&error) != nullptr) return false;
   const auto* refused = dynamic_cast<const core::SystemError*>(&error);
   return refused == nullptr || refused->system_error() == ENOENT;
 }

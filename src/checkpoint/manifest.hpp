@@ -44,6 +44,12 @@ struct SavedLayout {
   int ep = 1;
 };
 
+/// A checkpoint that this program is too old to read (exit 2).
+class NewerVersion : public core::Error {
+ public:
+  explicit NewerVersion(const std::string& message) : core::Error(core::ExitCode::bad_input, message) {}
+};
+
 struct Manifest {
   static constexpr std::int64_t newest_version = 1;
 
@@ -59,9 +65,9 @@ struct Manifest {
   /// The file's text, with the checksum of the rest.
   std::string to_text() const;
 
-  /// Reads FOLDER/manifest.json. Throws (exit 2) naming the file when it is missing, damaged, written by a newer
-  /// version (both numbers are named), or its pieces do not cover their tensors; core::SystemError when the system does
-  /// not give its bytes.
+  /// Reads FOLDER/manifest.json. Throws (exit 2) naming the file when it is missing, damaged, or its pieces do not
+  /// cover their tensors; NewerVersion when a newer version wrote it (both numbers are named); core::SystemError when
+  /// the system does not give its bytes.
   static Manifest read(const std::filesystem::path& folder);
 };
 
@@ -69,7 +75,8 @@ struct Manifest {
 std::string coverage_problem(const StoredTensor& tensor);
 
 /// Whether an error that reading a checkpoint threw says that the checkpoint is damaged: something is missing or not as
-/// it was written. Not when the system refused: a storage that fails, or a file that this user must not read.
+/// it was written. Not when the system refused: a storage that fails, or a file that this user must not read; nor when
+/// a newer program wrote it.
 bool is_damage(const core::Error& error);
 
 /// Why the shards in the folder cannot be the manifest's (missing, or of another size); empty when all fit. Throws

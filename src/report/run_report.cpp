@@ -134,7 +134,12 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
     for (const std::string& other : other_folders(checkpoints)) page.line("also there", other);
   }
   std::vector<checkpoint::PassedOver> passed_over;
-  const std::optional<fs::path> newest = checkpoint::newest_good(checkpoints, &passed_over);
+  std::optional<fs::path> newest;
+  try {
+    newest = checkpoint::newest_good(checkpoints, &passed_over);
+  } catch (const checkpoint::NewerVersion& error) {
+    page.problem(error.what());
+  }
   page.line("newest good", newest ? newest->filename().string() : "none");
   write_metrics(folder, page);
   write_lock(folder, page);

@@ -9,8 +9,10 @@
 
 #include "checkpoint/manifest.hpp"
 #include "comm/communicator.hpp"
+#include "io/atomic_file.hpp"
 #include "io/file_descriptor.hpp"
 #include "tests/checkpoint/saved.hpp"
+#include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
 
@@ -66,6 +68,20 @@ TEST_CASE("a damaged checkpoint is passed over with its reason") {
   CHECK(passed_over[2].reason.find("step-00000002/manifest.json") != std::string::npos);
   CHECK(newest_good(scratch.path(), nullptr, 1) == step_folder(scratch.path(), 0));
   CHECK_FALSE(newest_good(scratch.path(), nullptr, 0));
+}
+
+TEST_CASE("a checkpoint of a newer version is not taken for damaged") {
+  const test::ScratchFolder scratch;
+  save_steps(scratch.path(), {0, 1, 2});
+  const auto manifest = step_folder(scratch.path(), 2) / "manifest.json";
+  auto document = nlohmann::json::parse(io::read_file(manifest));
+  document["version"] = 1000;
+  test::write_text(manifest, document.dump(1));
+  std::vector<checkpoint::PassedOver> passed_over;
+  test::expect_error(core::ExitCode::bad_input, {manifest.string(), "format version 1000"},
+                     [&] { newest_good(scratch.path(), &passed_over); });
+  CHECK(passed_over.empty());
+  CHECK(newest_good(scratch.path(), &passed_over, 2) == step_folder(scratch.path(), 1));
 }
 
 TEST_CASE("what is set aside no longer counts, and nothing else is touched") {
