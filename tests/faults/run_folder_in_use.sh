@@ -116,3 +116,18 @@ wait "$second" || ended=$?
 expect_same_curve used calm
 [ ! -e "$work/used/lock" ] || fail "the run folder is still locked"
 say "a second start in the same job waits for the first"
+
+# While it stood still, a start on another host took its folder over: not a checkpoint more counts.
+rm -rf -- "$work/used"
+copy_run origin used
+start_in_background train "--run.folder=$work/used"
+wait_for_step used 2
+rm -- "$work/used/lock"
+lock elsewhere 4711 0
+go_on
+wait_for_end
+[ "$status" -eq 2 ] || fail "the run that lost its folder ended with $status"
+expect_output "the lock $work/used/lock is no longer this run's: process 4711 on elsewhere, outside of Slurm, holds it"
+[ "$(last_checkpoint used)" -eq 0 ] || fail "the run that lost its folder made checkpoint $(last_checkpoint used) count"
+grep -q '"pid":4711' "$work/used/lock" || fail "the run that lost its folder took the other one's lock along"
+say "a run that lost its folder while it stood still commits nothing more"
