@@ -31,6 +31,11 @@ void check(int code, const std::string& what) {
                         "; another rank was probably lost. Start the job again: it resumes from the newest checkpoint");
 }
 
+[[noreturn]] void give_up(const std::string& why) {
+  watch::activity().fail(why);
+  throw core::Error(core::ExitCode::peer_lost, why);
+}
+
 /// Elements travel as bytes: MPI has no bf16, and no arithmetic is left to it.
 struct ByteCounts {
   std::vector<int> counts, offsets;
@@ -174,16 +179,15 @@ void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     if (tries % 1024 != 1023) continue;
-    if (const std::string* verdict = activity.verdict()) throw core::Error(core::ExitCode::peer_lost, *verdict);
+    if (const std::string* verdict = activity.verdict()) give_up(*verdict);
     constexpr double longest_round = 5;
     const auto now = Clock::now();
     waited += std::min(longest_round, std::chrono::duration<double>(now - looked).count());
     looked = now;
     if (waited > deadline_seconds_ + activity.patience()) {
-      throw core::Error(core::ExitCode::peer_lost,
-                        core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", call.what,
-                                     "; one of them is lost or hangs. Start the job again: it resumes from the newest "
-                                     "checkpoint"));
+      give_up(core::concat("the other ranks did not answer for ", deadline_seconds_, " s in ", call.what,
+                           "; one of them is lost or hangs. Start the job again: it resumes from the newest "
+                           "checkpoint"));
     }
   }
 }

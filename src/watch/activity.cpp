@@ -90,6 +90,7 @@ void Activity::remove_group(int slot) {
 }
 
 void Activity::begin(int slot, std::int64_t number) {
+  if (failed_.load(std::memory_order_relaxed)) failed_.store(false, std::memory_order_relaxed);
   if (slot < 0) return;
   std::int64_t& begun = now_.groups[static_cast<std::size_t>(slot)].begun;
   begun = number;
@@ -121,6 +122,18 @@ void Activity::enter_phase(const char* phase) {
   copy_text(now_.doing.phase, phase);
   now_.doing.since = nanoseconds(Clock::now());
   put_doing();
+}
+
+void Activity::fail(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  failure_ = text;
+  failed_.store(true, std::memory_order_relaxed);
+}
+
+std::optional<std::string> Activity::failure() const {
+  if (!failed_.load(std::memory_order_relaxed)) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  return failure_;
 }
 
 void Activity::publish_to(Page* page) {

@@ -6,7 +6,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <optional>
 #include <string>
+
+#include "watch/shared_text.hpp"
 
 namespace caravan::watch {
 
@@ -43,6 +47,9 @@ struct Page {
   std::atomic<std::uint64_t> beat{0};      // grows as long as the process runs
   std::atomic<std::int64_t> beat_time{0};  // nanoseconds since 1970
   std::atomic<double> quiet{0};            // seconds without any sign of progress of the main thread
+  std::atomic<std::int32_t> asks{-1};      // the rank of this node whose stack this one wants to see; -1: none
+  std::atomic<std::int32_t> reports{0};    // not 0: this rank is about to say that another one hangs
+  SharedText stack;                        // of the main thread, for the ranks that ask
   std::array<std::atomic<std::uint64_t>, sizeof(Published) / 8> words{};
 
   Published read() const;
@@ -78,6 +85,11 @@ class Activity {
   double patience() const { return patience_.load(std::memory_order_relaxed); }
   void set_patience(double seconds) { patience_.store(seconds, std::memory_order_relaxed); }
 
+  /// The main thread is about to throw this, which ends the process: the watchdog sees to it that it does, whatever the
+  /// stack's unwinding waits for. Taken back by the next collective.
+  void fail(const std::string& text);
+  std::optional<std::string> failure() const;
+
  private:
   void put(const void* member, std::size_t bytes);
   void put_doing();
@@ -87,6 +99,9 @@ class Activity {
   Published now_;
   std::atomic<const std::string*> verdict_{nullptr};
   std::atomic<double> patience_{0};
+  std::atomic<bool> failed_{false};
+  mutable std::mutex mutex_;  // of failure_
+  std::string failure_;
 };
 
 /// Of this process.

@@ -2,6 +2,7 @@
 #include "watch/late_ranks.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -103,24 +104,34 @@ std::string heading(const Finding& finding) {
                                : "no rank that is known of is late, and nothing is known of " + ranks;
 }
 
-}  // namespace
+/// Where one comes from those that ask, along who waits for whom.
+struct Walk {
+  std::set<int> seen, late;
+  std::vector<int> at_the_end;  // who waits, but for nobody
+};
 
-Finding find_late(const std::vector<RankState>& states, int asking) {
-  std::set<int> seen{asking}, late;
-  std::vector<int> next{asking}, at_the_end;
+Walk walk(const std::vector<RankState>& states, std::vector<int> next) {
+  Walk done{{next.begin(), next.end()}, {}, {}};
   while (!next.empty()) {
     const int rank = next.back();
     next.pop_back();
     if (!waits(states[static_cast<std::size_t>(rank)])) {
-      late.insert(rank);
+      done.late.insert(rank);
       continue;
     }
     const std::vector<int> others = waited_for(states, rank);
-    if (others.empty()) at_the_end.push_back(rank);
+    if (others.empty()) done.at_the_end.push_back(rank);
     for (const int other : others) {
-      if (seen.insert(other).second) next.push_back(other);
+      if (done.seen.insert(other).second) next.push_back(other);
     }
   }
+  return done;
+}
+
+}  // namespace
+
+Finding find_late(const std::vector<RankState>& states, int asking) {
+  const auto [seen, late, at_the_end] = walk(states, {asking});
   if (!late.empty()) return {Finding::Kind::late, {late.begin(), late.end()}};
 
   Finding finding;
@@ -142,6 +153,24 @@ Finding find_late(const std::vector<RankState>& states, int asking) {
   }
   finding.kind = same ? Finding::Kind::transfer : Finding::Kind::order;
   return finding;
+}
+
+std::vector<int> late_for_anybody(const std::vector<RankState>& states) {
+  std::vector<int> waiting;
+  for (int rank = 0; rank < static_cast<int>(states.size()); ++rank) {
+    if (waits(states[static_cast<std::size_t>(rank)])) waiting.push_back(rank);
+  }
+  const Walk all = walk(states, waiting);
+  return {all.late.begin(), all.late.end()};
+}
+
+std::vector<int> hung(const std::vector<int>& ranks, const std::vector<RankState>& states, double longest_quiet) {
+  std::vector<int> found;
+  std::copy_if(ranks.begin(), ranks.end(), std::back_inserter(found), [&](int rank) {
+    const RankState& state = states[static_cast<std::size_t>(rank)];
+    return !state.moves || state.quiet > longest_quiet;
+  });
+  return found;
 }
 
 std::string describe(const Finding& finding, const std::vector<RankState>& states) {

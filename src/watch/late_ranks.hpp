@@ -26,6 +26,13 @@ struct Finding {
 /// inside a collective, since MPI moves data only there. Who does not wait itself, or does not move, is late.
 Finding find_late(const std::vector<RankState>& states, int asking);
 
+/// Those that anybody waits for in this way, whose report might be about others.
+std::vector<int> late_for_anybody(const std::vector<RankState>& states);
+
+/// Those of `ranks` that do not move any more, or have shown no sign of progress for longer than this, in seconds. The
+/// others work: who waits for them goes on waiting.
+std::vector<int> hung(const std::vector<int>& ranks, const std::vector<RankState>& states, double longest_quiet);
+
 /// One line for each late rank and one for those that wait, and what to do, for a person.
 std::string describe(const Finding& finding, const std::vector<RankState>& states);
 

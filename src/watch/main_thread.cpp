@@ -104,7 +104,7 @@ std::uint64_t MainThread::signs_of_work(std::span<const int> but) {
   return sum;
 }
 
-std::string MainThread::stack(double seconds) const {
+std::string MainThread::stack(double seconds, const std::function<void()>& meanwhile) const {
   if (signal_ == 0) return "no stack: every real-time signal has another use";
   depth.store(0);
   if (pthread_kill(thread_, signal_) != 0) return "no stack: the thread does not take signals";
@@ -117,6 +117,7 @@ std::string MainThread::stack(double seconds) const {
       return "no stack: the thread does not come back from the kernel, where it waits in " + where;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    meanwhile();
   }
   std::string text;
   for (int i = above_the_program; i < count; ++i) {

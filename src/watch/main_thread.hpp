@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -22,9 +23,10 @@ class MainThread {
   /// write as long as the process lives, whatever it does: core::attendants().
   static std::uint64_t signs_of_work(std::span<const int> but);
 
-  /// Its stack, a line per frame, the innermost first; or in one line why there is none, after so many seconds.
+  /// Its stack, a line per frame, the innermost first; or in one line why there is none, after so many seconds. Calls
+  /// `meanwhile` now and then.
   /// Names of functions are those that the program and its libraries export; others show as an address in their file.
-  std::string stack(double seconds) const;
+  std::string stack(double seconds, const std::function<void()>& meanwhile) const;
 
  private:
   pthread_t thread_;

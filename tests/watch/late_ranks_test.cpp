@@ -164,6 +164,22 @@ TEST_CASE("late ranks of two unconnected groups: each waiter names its own") {
   job.expect(7, Kind::late, {1, 3, 5});
 }
 
+TEST_CASE("of the late ranks, those are hung that do not move or have shown no sign of progress for long") {
+  Job job;
+  job.wait(0, tp_of(0), 11, "reduce");  // for 1
+  job.wait(2, tp_of(2), 11, "reduce");  // for 3
+  job.wait(6, tp_of(6), 11, "reduce");  // for 7
+  job[1].quiet = 600;
+  job[3].quiet = 601;
+  job[5].quiet = 602;  // nobody waits for it
+  job.stop(7, 15);
+  CHECK(find_late(job.states, 0).ranks == Ranks{1});
+  CHECK(late_for_anybody(job.states) == Ranks{1, 3, 7});
+  CHECK(hung({1}, job.states, 600).empty());
+  CHECK(hung({1, 3, 7}, job.states, 600) == Ranks{3, 7});
+  CHECK(late_for_anybody(std::vector<RankState>(3)).empty());
+}
+
 TEST_CASE("another order of collectives on some ranks") {
   Job job;
   SECTION("a ring of waiting") {

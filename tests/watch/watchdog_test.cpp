@@ -4,11 +4,13 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <memory>
 
+#include "core/leave.hpp"
 #include "io/run_lock.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
@@ -21,10 +23,12 @@ using Clock = std::chrono::steady_clock;
 constexpr double deadline = 0.4;  // seconds
 constexpr double long_enough = 60;
 
-/// A rank of another node: its file, and a stack when there is an alarm.
+/// A rank of another node: its file, and a stack when there is an alarm. It computes, without a sign of progress since
+/// it was made unless it `works`.
 class FileRank {
  public:
-  FileRank(const std::filesystem::path& folder, int rank, bool beats) : folder_(folder, rank), beats_(beats) {
+  FileRank(const std::filesystem::path& folder, int rank, bool beats, bool works = false)
+      : folder_(folder, rank), beats_(beats), works_(works) {
     state_.host = "n07";
     state_.step = 41;
     state_.phase = "backward";
@@ -34,6 +38,8 @@ class FileRank {
       while (!end_) {
         if (beats_) {
           ++state_.beat;
+          if (works_) since_ = Clock::now();
+          state_.quiet = std::chrono::duration<double>(Clock::now() - since_).count();
           folder_.write_state(state_);
           if (folder_.alarm()) folder_.write_stack("#0 a_function_that_hangs");
         }
@@ -46,12 +52,16 @@ class FileRank {
     thread_.join();
     folder_.clean_up();
   }
+  /// From now on it shows no sign of progress any more.
+  void hang() { works_ = false; }
   FileRank(const FileRank&) = delete;
   FileRank& operator=(const FileRank&) = delete;
 
  private:
   WatchFolder folder_;
   bool beats_;
+  std::atomic<bool> works_;
+  Clock::time_point since_ = Clock::now();
   RankState state_;
   std::atomic<bool> end_{false};
   std::thread thread_;
@@ -93,19 +103,45 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// Runs `work` in a process of its own; its exit code, and what it wrote to standard error.
-std::pair<int, std::string> in_child(const std::filesystem::path& output, const std::function<void()>& work) {
-  const pid_t child = fork();
-  if (child == 0) {
+/// Runs `work` in a process of its own, whose standard error goes to a file.
+class Child {
+ public:
+  Child(const std::filesystem::path& output, const std::function<void()>& work) : output_(output), process_(fork()) {
+    if (process_ != 0) return;
     setenv("TMPDIR", output.parent_path().c_str(), 1);  // what it leaves goes with the test's own folder
-    dup2(open(output.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    dup2(open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
     work();
     _exit(0);
   }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_text(output)};
+  /// Its exit code, and what it wrote.
+  std::pair<int, std::string> end() const {
+    int status = 0;
+    waitpid(process_, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_text(output_)};
+  }
+
+ private:
+  std::filesystem::path output_;
+  pid_t process_;
+};
+
+std::pair<int, std::string> in_child(const std::filesystem::path& output, const std::function<void()>& work) {
+  return Child(output, work).end();
 }
+
+/// A destructor that waits for what never comes, if it is to.
+class Hanging {
+ public:
+  explicit Hanging(bool hangs) : hangs_(hangs) {}
+  ~Hanging() {
+    while (hangs_) pause();
+  }
+  Hanging(const Hanging&) = delete;
+  Hanging& operator=(const Hanging&) = delete;
+
+ private:
+  bool hangs_;
+};
 
 [[noreturn]] void spin() {
   std::atomic<int> turns{0};
@@ -131,6 +167,31 @@ TEST_CASE("a rank that computes while this one waits is named, with its stack") 
   CHECK(activity().verdict() == nullptr);
   CHECK(activity().patience() == 0);
   CHECK_FALSE(std::filesystem::exists(zero.folder / "rank-00000.json"));
+}
+
+TEST_CASE("a late rank that works is waited for, and named when it ceases to") {
+  RankZero zero;
+  FileRank other(zero.folder, 1, /*beats=*/true, /*works=*/true);
+  const WatchFolder folder(zero.folder, 1);
+  const auto watchdog = zero.start();
+  const Timing timing(deadline);
+  CHECK(activity().patience() == timing.patience);
+  zero.wait();
+  // Two looks, each of which puts the collective's own deadline off by what was waited so far.
+  REQUIRE(comes([&] { return activity().patience() > timing.patience + deadline; }));
+  const double first = activity().patience();
+  REQUIRE(comes([&] { return activity().patience() > first; }));
+  CHECK(activity().verdict() == nullptr);
+  CHECK_FALSE(folder.alarm());
+  SECTION("the collective ends") {
+    activity().go_on(Clock::now());
+    REQUIRE(comes([&] { return activity().patience() == timing.patience; }));
+  }
+  SECTION("it ceases to work") {
+    other.hang();
+    REQUIRE(comes([] { return activity().verdict() != nullptr; }));
+    CHECK(has(*activity().verdict(), "rank 1 (host n07) is late"));
+  }
 }
 
 TEST_CASE("a rank whose file does not change any more is named, and why it has no stack") {
@@ -242,6 +303,69 @@ TEST_CASE("a main thread that hangs inside of a collective's library does not ke
   CHECK(has(text, "rank 1 (host n07) is late"));
 }
 
+TEST_CASE("a file system that does not answer holds up neither the verdict nor the end of the process") {
+  const test::ScratchFolder scratch;
+  // From now on the watchdog's file is a pipe: whoever opens it to write waits for somebody who reads.
+  const auto kill_files = [](const std::filesystem::path& folder) {
+    const std::filesystem::path pipe = folder / "pipe";
+    if (mkfifo(pipe.c_str(), 0600) != 0) _exit(1);
+    std::filesystem::rename(pipe, folder / "rank-00000.json");
+  };
+  enum Hangs { nothing, before_the_watchdog_goes, after_it_has_gone };
+  const auto throw_verdict = [&](Hangs hangs) {
+    return [=] {
+      alarm(static_cast<unsigned>(long_enough));
+      RankZero zero;
+      try {
+        const Hanging after(hangs == after_it_has_gone);
+        const auto watchdog = zero.start();
+        const Hanging before(hangs == before_the_watchdog_goes);
+        kill_files(zero.folder);
+        zero.wait();
+        if (!comes([] { return activity().verdict() != nullptr; })) _exit(2);
+        activity().fail(*activity().verdict());
+        throw core::Error(core::ExitCode::peer_lost, *activity().verdict());
+      } catch (const core::Error& error) {
+        core::leave_at_once(error.code(), error.what());
+      }
+    };
+  };
+  const auto alone = [&](const std::filesystem::path& folder, const std::function<void()>& then) {
+    std::filesystem::create_directory(folder);
+    return [=] {
+      alarm(static_cast<unsigned>(long_enough));
+      const Watchdog watchdog(folder, deadline, NodePages(0, 1));
+      kill_files(folder);
+      then();
+    };
+  };
+  // All at once: each waits several times for Timing::stack, 5 s.
+  const std::vector<Child> thrown{{scratch / "0", throw_verdict(nothing)},
+                                  {scratch / "1", throw_verdict(before_the_watchdog_goes)},
+                                  {scratch / "2", throw_verdict(after_it_has_gone)}};
+  const Child quiet(scratch / "3", alone(scratch / "quiet", spin));
+  const Child in_order(scratch / "4", alone(scratch / "in order", [] {
+                         for (int i = 0; i < 50; ++i) {  // until the thread has come to the pipe
+                           activity().enter_phase("work");
+                           std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                         }
+                       }));
+  for (const Child& child : thrown) {
+    const auto [code, text] = child.end();
+    CHECK(code == 76);
+    CHECK(has(text, "nothing is known of rank 1; rank 0 waits since"));
+    CHECK(has(text, "The file system of " + scratch.path().string()));
+    CHECK(text.find("nothing is known") == text.rfind("nothing is known"));
+  }
+  const auto [quiet_code, quiet_text] = quiet.end();
+  CHECK(quiet_code == 76);
+  CHECK(has(quiet_text, "none goes on: rank 0 (host "));
+  CHECK(has(quiet_text, "stack of rank 0:\n#0 watch_test+0x"));
+  const auto [code, text] = in_order.end();
+  CHECK(code == 76);
+  CHECK(text == "error: the file system of " + (scratch / "in order").string() + " does not answer\n");
+}
+
 TEST_CASE("time for which the process is stopped does not count") {
   const test::ScratchFolder scratch;
   const pid_t child = fork();
@@ -274,7 +398,8 @@ TEST_CASE("timing leaves room for the verdict") {
     CHECK(timing.tick <= seconds / 10);
     CHECK(timing.pace >= timing.tick);
     CHECK(timing.still_elsewhere > 2 * timing.pace);
-    CHECK(timing.patience > 2 * timing.tick + timing.still_elsewhere + timing.stack);
+    // Until this rank looks, a second time with an alarm; for files four times, and the stack among them.
+    CHECK(timing.patience > timing.again + 2 * timing.still_elsewhere + 4 * timing.stack);
   }
 }
 
