@@ -28,6 +28,13 @@ std::int64_t steady_nanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
 }
 
+// Before any thread reads them.
+std::shared_ptr<NodePages> published(NodePages pages) {
+  const auto shared = std::make_shared<NodePages>(std::move(pages));
+  activity().publish_to(&shared->own());
+  return shared;
+}
+
 }  // namespace
 
 Timing::Timing(double deadline_seconds)
@@ -37,24 +44,21 @@ Timing::Timing(double deadline_seconds)
       again(deadline / 4),
       still_on_node(std::max(2.0, 5 * tick)),
       still_elsewhere(2 * pace + still_on_node),
-      stack(5 + pace),
+      stack(std::clamp(deadline, 2.0, 5.0) + pace),
       patience(2 * again + 2 * still_elsewhere + 4 * stack + 10) {}
 
 Watchdog::Watchdog(const std::filesystem::path& folder, double deadline, NodePages pages)
     : timing_(deadline),
-      pages_(std::make_shared<NodePages>(std::move(pages))),
+      pages_(published(std::move(pages))),
       host_(core::host_name()),
       folder_(folder),
       exceptions_(std::uncaught_exceptions()),
       files_(folder, pages_, host_, {timing_.tick, timing_.pace, timing_.stack}) {
-  activity().publish_to(&pages_->own());
   activity().set_patience(timing_.patience);
-  files_.ask<bool>(
-      [pages = pages_, host = host_](const WatchFolder& files) {
-        files.write_state(state_of(*pages->of(pages->rank()), host));
-        return true;
-      },
-      [] { return false; });
+  // The first question may come before, the second one only after the state has been written.
+  for (int i = 0; i < 2; ++i) {
+    files_.ask<bool>([](const WatchFolder&) { return true; }, [] { return false; });
+  }
   watcher_ = core::start_attendant("caravan-watch", [this] { watch(); });
 }
 

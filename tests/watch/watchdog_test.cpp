@@ -339,7 +339,7 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
       then();
     };
   };
-  // All at once: each waits several times for Timing::stack, 5 s.
+  // All at once: each waits several times for Timing::stack, 2 s.
   const std::vector<Child> thrown{{scratch / "0", throw_verdict(nothing)},
                                   {scratch / "1", throw_verdict(before_the_watchdog_goes)},
                                   {scratch / "2", throw_verdict(after_it_has_gone)}};
