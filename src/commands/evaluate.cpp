@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/agreement.hpp"
+#include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
 #include "core/log.hpp"
 #include "data/tokenizer.hpp"
@@ -34,6 +35,8 @@ void show(const std::string& title, const std::string& text) {
 
 int evaluate(const Session& session) {
   const config::Config& config = session.config;
+  const auto watchdog =
+      comm::start_watchdog_beside(session.world, session.run_folder() / "evaluate", config.watchdog.seconds);
   const Start start = open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
   std::optional<data::PackedFile> held_out;
   std::optional<data::Tokenizer> tokenizer;

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "comm/agreement.hpp"
+#include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
 #include "convert/export_adapter.hpp"
 #include "convert/export_card.hpp"
@@ -215,6 +216,8 @@ void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
 }  // namespace
 
 int export_checkpoint(const Session& session) {
+  const auto watchdog =
+      comm::start_watchdog_beside(session.world, session.run_folder() / "export", session.config.watchdog.seconds);
   const Start start = open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
   const fs::path folder = folder_of(session, start.reader->step());
   comm::on_all_ranks(session.world, [&] {

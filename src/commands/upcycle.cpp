@@ -2,6 +2,7 @@
 #include "convert/upcycle.hpp"
 
 #include "comm/agreement.hpp"
+#include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
@@ -27,6 +28,7 @@ std::string describe(const family::Lora& lora) {
 
 int upcycle(const Session& session) {
   const config::Config& config = session.config;
+  const auto watchdog = comm::start_watchdog_beside(session.world, step_0_folder(session), config.watchdog.seconds);
   const family::Pesc wanted{config.upcycle.experts, config.upcycle.topk, config.upcycle.adapter_dim,
                             config.upcycle.scaling};
   convert::UpcycleRequest request;

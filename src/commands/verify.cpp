@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "comm/agreement.hpp"
+#include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
 #include "config/flags.hpp"
 #include "core/log.hpp"
@@ -136,6 +137,8 @@ evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::Re
 
 int run(const Request& request, comm::Communicator& world) {
   const Session session{request.config, world};
+  // Without files: this command writes nothing anywhere.
+  const auto watchdog = comm::start_watchdog_beside(world, {}, request.config.watchdog.seconds);
   const OpenModel opened = open_model(session, request.model, request.adapter);
   std::optional<evaluate::ReferenceFile> reference;
   comm::on_all_ranks(world, [&] { reference.emplace(request.reference, opened.spec.vocabulary); });

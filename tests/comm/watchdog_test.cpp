@@ -76,6 +76,83 @@ TEST_CASE("watchdogs see each other's pages and leave nothing behind") {
   CHECK_FALSE(fs::exists(folder));
 }
 
+TEST_CASE("a watchdog without a folder of its own needs files only for the ranks of other nodes") {
+  const auto world = make_world(60);
+  const test::ScratchFolder scratch;
+  const fs::path folder = shared_folder(*world, scratch) / "run";
+  on_all_ranks(*world, [&] {
+    if (world->rank() == 0) fs::create_directory(folder);
+  });
+  const auto entries = [&] {
+    world->barrier("before looking");
+    int count = 0;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      for ([[maybe_unused]] const auto& file : fs::directory_iterator(entry)) ++count;
+    }
+    world->barrier("after looking");
+    return count;
+  };
+  std::vector<int> nodes(static_cast<std::size_t>(world->size()));
+  const fs::path what = folder / "not there" / "yet";
+  {
+    const auto watchdog = start_watchdog_beside(*world, what, 600, nodes);
+    CHECK(entries() == 0);
+  }
+  for (int rank = 0; rank < world->size(); ++rank) nodes[static_cast<std::size_t>(rank)] = rank;
+  {
+    const auto watchdog = start_watchdog_beside(*world, what, 600, nodes);
+    CHECK(entries() == (world->size() > 1 ? world->size() : 0));
+  }
+  world->barrier("all have ended");
+  CHECK(fs::is_empty(folder));
+  {
+    const auto watchdog = start_watchdog_beside(*world, {}, 600, nodes);
+    CHECK(entries() == 0);
+  }
+  world->barrier("all have looked at the folder");
+}
+
+TEST_CASE("a rank that hangs is named with its stack without files, one that works is waited for") {
+  const auto world = make_world(60), hasty = make_world(1.0);
+  if (world->size() == 1) return;
+  const test::ScratchFolder scratch;
+  const fs::path folder = shared_folder(*world, scratch);
+  const int late = world->size() - 1;
+  double data = world->rank() == late ? 7.0 : 0.0;
+  std::optional<std::string> report;
+  {
+    const auto watchdog = start_watchdog_beside(*world, {}, 1.0);
+    const auto start = std::chrono::steady_clock::now();
+    const auto seconds = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    while (world->rank() == late && seconds() < 3) {  // three deadlines
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      test::read_text("/proc/self/comm");
+    }
+    CHECK_FALSE(lost(hasty->broadcast("wait for who reads", &data, 1, core::DType::f64, late)));
+    data = world->rank() == late ? 7.0 : 0.0;
+    if (world->rank() == late) {
+      for (int tries = 0; tries < 6000 && !fs::exists(folder / "told"); ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+    report = lost(hasty->broadcast("wait for who hangs", &data, 1, core::DType::f64, late));
+    watch::activity().set_verdict(nullptr);  // it would end the program
+    if (report) test::write_text(folder / "told", *report);
+    let_arrive(*world, data);
+  }
+  CHECK(world->all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
+  if (report) {
+    CHECK(has(*report, "rank " + std::to_string(late) + " (host "));
+    CHECK(has(*report, ") is late: it computes since"));
+    CHECK(has(*report, ", in \"wait for who hangs\" (number 2 of group world)"));
+    CHECK(has(*report, "\nstack of rank " + std::to_string(late) + ":\n#0 "));
+    CHECK(has(*report, "comm_test+0x"));
+  }
+  world->barrier("all have looked at the folder");
+}
+
 TEST_CASE("one rank says who is late, and the others go on waiting for the end of the job") {
   const auto world = make_world(60), hasty = make_world(1.0);
   if (world->size() == 1) return;
