@@ -179,12 +179,15 @@ int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi
     forget_early_stop(*world, job.run_folder);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
+    // The log may be on a file system that does not answer, or another rank may not come out of one.
+    constexpr double longest_end = 60;  // seconds
+    core::leave_within(longest_end, error.code(), "");
     if (world->rank() == 0) core::log_error(error.what());
     if (error.code() == core::ExitCode::internal) note_early_stop(*world, job.run_folder);
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });
-    // What is said by now need not be said again; the log may be on a file system that does not answer.
+    // Likewise; and what is said by then need not be said again.
     constexpr double longest_end = 10;  // seconds
     core::leave_within(longest_end, failure.code, "");
     core::log_error(failure.message);

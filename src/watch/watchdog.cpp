@@ -102,7 +102,7 @@ void Watchdog::watch() {
     const RankState now = own();
     look(now, *passed);
     show_stack_to_who_asks();
-    end_if_an_error_is_stuck(*passed);
+    if (error_is_on_its_way(*passed)) continue;
     if (waited_ > look_at_) look_for_late(now);
     if (quiet_ > timing_.deadline + (pages_->rank() > 0 ? 2 * timing_.tick : 0)) end_if_nobody_waits();
   } while ((passed = passed_in(timing_.tick)));
@@ -146,10 +146,11 @@ void Watchdog::show_stack_to_who_asks() {
   stack_given_ = alarm;
 }
 
-void Watchdog::end_if_an_error_is_stuck(double passed) {
+bool Watchdog::error_is_on_its_way(double passed) {
   const std::optional<std::string> failure = activity().failure();
   stuck_ = failure ? stuck_ + passed : 0;
   if (stuck_ > timing_.stack) core::leave_at_once(core::ExitCode::peer_lost, *failure);
+  return failure.has_value();
 }
 
 void Watchdog::look_for_late(const RankState& waiting) {

@@ -68,7 +68,8 @@ class Watchdog {
   void look(const RankState& now, double passed);
   void look_for_late(const RankState& waiting);
   void end_if_nobody_waits();
-  void end_if_an_error_is_stuck(double passed);
+  /// Ends the process when it has been for too long.
+  bool error_is_on_its_way(double passed);
   void show_stack_to_who_asks();
 
   template <typename Answer>

@@ -334,15 +334,24 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
     std::filesystem::create_directory(folder);
     return [=] {
       alarm(static_cast<unsigned>(long_enough));
-      const Watchdog watchdog(folder, deadline, NodePages(0, 1));
-      kill_files(folder);
-      then();
+      try {
+        const Watchdog watchdog(folder, deadline, NodePages(0, 1));
+        kill_files(folder);
+        then();
+      } catch (const core::Error&) {
+        _exit(3);
+      }
     };
   };
   // All at once: each waits several times for Timing::stack, 2 s.
   const std::vector<Child> thrown{{scratch / "0", throw_verdict(nothing)},
                                   {scratch / "1", throw_verdict(before_the_watchdog_goes)},
                                   {scratch / "2", throw_verdict(after_it_has_gone)}};
+  const Child stuck(scratch / "5", alone(scratch / "stuck", [] {  // an error without a verdict
+                      const Hanging before(true);
+                      activity().fail("the others did not answer");
+                      throw core::Error(core::ExitCode::peer_lost, "the others did not answer");
+                    }));
   const Child quiet(scratch / "3", alone(scratch / "quiet", spin));
   const Child in_order(scratch / "4", alone(scratch / "in order", [] {
                          for (int i = 0; i < 50; ++i) {  // until the thread has come to the pipe
@@ -361,6 +370,9 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
   CHECK(quiet_code == 76);
   CHECK(has(quiet_text, "none goes on: rank 0 (host "));
   CHECK(has(quiet_text, "stack of rank 0:\n#0 watch_test+0x"));
+  const auto [stuck_code, stuck_text] = stuck.end();
+  CHECK(stuck_code == 76);
+  CHECK(stuck_text == "error: the others did not answer\n");
   const auto [code, text] = in_order.end();
   CHECK(code == 76);
   CHECK(text == "error: the file system of " + (scratch / "in order").string() + " does not answer\n");
