@@ -12,7 +12,7 @@ struct Options {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("seconds", seconds, core::above(0, 1e6, "s"),
-          "how long a rank waits for the others in one operation before it ends the job (exit 76)");
+          "how long a rank may show no sign of progress while others wait for it before they end the job (exit 76)");
   }
 };
 
