@@ -164,7 +164,7 @@ void Watchdog::look_for_late(const RankState& waiting) {
   Finding finding = judge(states);
   if (finding.kind == Finding::Kind::late && finding.ranks.empty()) {
     put_off_ = true;
-    activity().set_patience(timing_.patience + waited_);
+    activity().set_patience(timing_.patience + own().seconds);  // at least what the collective itself has counted
     return;
   }
   if (!leads()) return;
