@@ -123,6 +123,7 @@ end_in_order() {
   local again
   for again in 1 2 3 4 5; do
     rm -rf -- "$work"/{fresh,exported*,new.packed*}
+    mkdir -- "$work/fresh"  # as the job files do; what is stopped leaves no folder that it made
     start_in_background "$1" "${@:4}"
     until eval "$3"; do run_for 0.001 || break; done
     if is_running; then

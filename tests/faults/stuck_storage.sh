@@ -64,3 +64,22 @@ undisturbed
 ! grep -E 'late|wait' "$work/output" >"$work/said" || fail "it said $(head -n 1 "$work/said")"
 [ -z "$(ls -A -- "$work/slow" | grep watchdog || true)" ] || fail "a watchdog left files"
 say "export: a rank that writes slowly is waited for"
+
+# The thread that writes one rank's checkpoint hangs: no collective waits for it, and training goes on meanwhile.
+make_origin 5000 20 2 1 1
+copy_run origin writer
+under fsync "$work/writer/checkpoints" "CARAVAN_STUCK_WHEN=$work/gone" CARAVAN_STUCK_RANK=1
+rm -f -- "$work/gone"
+start_in_background train "--run.folder=$work/writer" --watchdog.seconds=2
+undisturbed
+wait_for_step writer 25
+: >"$work/gone"
+go_on
+wait_for_end
+[ "$status" -eq 76 ] || fail "train whose writer hangs ended with $status instead of 76"
+expect_once "^error.*a save has not gone on for 2 s .*: the storage gives no answer to rank 1 on $host \($work/writer/checkpoints/step-[0-9]+\)"
+saved=$(last_checkpoint writer)
+[ "$saved" -ge 20 ] && [ "$saved" -lt "$(last_step writer)" ] || fail "the newest checkpoint is of step $saved"
+start train "--run.folder=$work/writer" "--train.steps=$((saved + 1))" || fail "the next start ended with $?"
+expect_output "resumed $(checkpoint_folder writer "$saved"),"
+say "train: a checkpoint that is not written any more ends the job with the rank whose storage does not answer"
