@@ -56,8 +56,8 @@ class Loop {
       Agreement now;
       try {
         now = step();
-      } catch (const comm::AgreedError&) {
-        finish_save_of_earlier_step();
+      } catch (const comm::AgreedError& error) {
+        if (error.code() != core::ExitCode::peer_lost) finish_save_of_earlier_step();  // else it is what hangs
         throw;
       }
       if (progress_.step == last_ || !now.stop()) continue;
