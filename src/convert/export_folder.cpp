@@ -6,20 +6,11 @@
 #include "io/atomic_file.hpp"
 
 namespace caravan::convert {
-namespace {
 
 namespace fs = std::filesystem;
 
-// Without the slash that may end a folder's name, so that a suffix makes a sibling.
-fs::path plain(const fs::path& folder) {
-  const fs::path path = fs::absolute(folder).lexically_normal();
-  return path.has_filename() ? path : path.parent_path();
-}
-
-}  // namespace
-
 void ExportFolder::require_free(const fs::path& folder) {
-  const fs::path path = plain(folder);
+  const fs::path path = without_last_slash(folder);
   if (!fs::exists(path)) return;
   if (!fs::is_directory(path)) core::bad_input(path.string(), " is a file; choose another export.folder");
   if (!fs::is_empty(path)) {
@@ -28,7 +19,7 @@ void ExportFolder::require_free(const fs::path& folder) {
 }
 
 ExportFolder::ExportFolder(comm::Communicator& world, const fs::path& folder)
-    : world_(world), folder_(plain(folder)), staging_(folder_.string() + ".unfinished") {
+    : world_(world), folder_(without_last_slash(folder)), staging_(folder_.string() + ".unfinished") {
   try {
     comm::on_all_ranks(world_, [&] {
       if (world_.rank() != 0) return;

@@ -8,12 +8,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Without the slash that may end a folder's name, so that a parent is another folder.
-fs::path plain(const fs::path& folder) {
-  const fs::path path = fs::absolute(folder).lexically_normal();
-  return path.has_filename() ? path : path.parent_path();
-}
-
 fs::path topmost_missing(fs::path path) {
   while (path.has_relative_path() && !fs::exists(path.parent_path())) path = path.parent_path();
   return path;
@@ -21,7 +15,13 @@ fs::path topmost_missing(fs::path path) {
 
 }  // namespace
 
-LockedFolder::LockedFolder(const fs::path& folder) : folder_(plain(folder)), made_(topmost_missing(folder_)) {
+fs::path without_last_slash(const fs::path& folder) {
+  const fs::path path = fs::absolute(folder).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+LockedFolder::LockedFolder(const fs::path& folder)
+    : folder_(without_last_slash(folder)), made_(topmost_missing(folder_)) {
   try {
     fs::create_directories(folder_);
     lock_.emplace(folder_);

@@ -8,6 +8,10 @@
 
 namespace caravan::convert {
 
+/// Absolute, and without the slash that may end a folder's name: its parent is another folder, a suffix makes a
+/// sibling.
+std::filesystem::path without_last_slash(const std::filesystem::path& folder);
+
 /// A folder, made if it is missing, that only this process writes into: it holds a lock as long as this object lives.
 /// Then the lock goes, and so does the folder, with parents that were made for it, if it is empty.
 class LockedFolder {
