@@ -13,18 +13,15 @@ make_origin 40 5 4 2 2
 train() { start_in_background train "--run.folder=$work/$1"; }
 
 copy_run origin calm
-began=$(date +%s%N)
 train calm
 wait_for_end
 [ "$status" -eq 0 ] || fail "the undisturbed run ended with $status"
-took=$((($(date +%s%N) - began) / 1000000))
-say "the undisturbed run took $took ms"
 
 in_saves=0
 between=0
 # disturb NUMBER save|between|any: one run, killed once and started again.
 disturb() {
-  local run=killed-$1 slices slice where
+  local run=killed-$1 where
   copy_run origin "$run"
   train "$run"
   wait_for_step "$run" 1
@@ -33,11 +30,16 @@ disturb() {
       wait_for_step "$run" $((1 + RANDOM % 30))
       until saving "$run"; do run_for 0.001 || fail "run $1 ended before it saved"; done
       ;;
-    between) wait_for_step "$run" $((5 * (RANDOM % 6) + 6)) ;;
+    between)
+      # The save of a boundary lasts into the steps after it.
+      wait_for_step "$run" $((every * (1 + RANDOM % 6) + 1))
+      while saving "$run" || [ $(($(last_step "$run") % every)) -eq 0 ]; do
+        run_for 0.001 || fail "run $1 ended before it was between checkpoints"
+      done
+      ;;
     any)
-      # Slices, so that a machine that became faster does not end the run before.
-      slices=$((took * RANDOM / 32768 / 20))
-      for ((slice = 0; slice < slices && $(last_step "$run") < steps - 2; ++slice)); do run_for 0.02 || break; done
+      wait_for_step "$run" $((RANDOM % (steps - 4)))
+      run_for "0.0$((10 + RANDOM % 50))" || fail "run $1 ended before it was killed"
       ;;
   esac
   kill -KILL "${pids[@]}" 2>/dev/null || true
