@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watchdogs that end their process, each in a process of its own.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/leave.hpp"
+#include "io/run_lock.hpp"
+#include "tests/watch/file_ranks.hpp"
+
+namespace caravan::watch {
+namespace {
+
+/// Runs `work` in a process of its own, whose standard error goes to a file.
+class Child {
+ public:
+  Child(const std::filesystem::path& output, const std::function<void()>& work) : output_(output), process_(fork()) {
+    if (process_ != 0) return;
+    setenv("TMPDIR", output.parent_path().c_str(), 1);  // what it leaves goes with the test's own folder
+    dup2(open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+    work();
+    _exit(0);
+  }
+  /// Its exit code, and what it wrote.
+  std::pair<int, std::string> end() const {
+    int status = 0;
+    waitpid(process_, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_text(output_)};
+  }
+
+ private:
+  std::filesystem::path output_;
+  pid_t process_;
+};
+
+std::pair<int, std::string> in_child(const std::filesystem::path& output, const std::function<void()>& work) {
+  return Child(output, work).end();
+}
+
+/// A destructor that waits for what never comes, if it is to.
+class Hanging {
+ public:
+  explicit Hanging(bool hangs) : hangs_(hangs) {}
+  ~Hanging() {
+    while (hangs_) pause();
+  }
+  Hanging(const Hanging&) = delete;
+  Hanging& operator=(const Hanging&) = delete;
+
+ private:
+  bool hangs_;
+};
+
+[[noreturn]] void spin() {
+  std::atomic<int> turns{0};
+  for (;;) ++turns;
+}
+
+}  // namespace
+
+TEST_CASE("a rank that is alone and shows no progress ends with its own stack") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    activity().enter_step(9);
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "no rank waits for another, and none goes on: rank 0 (host "));
+  CHECK(has(text, "shows no progress since"));
+  CHECK(has(text, "in step 9"));
+  CHECK(has(text, "stack of rank 0:\n#0 watch_test+0x"));
+}
+
+TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its progress") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    const io::RunLock lock(scratch.path(), {.heartbeat = std::chrono::milliseconds(5)});
+    alarm(static_cast<unsigned>(long_enough));
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "shows no progress since"));
+}
+
+TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
+  const test::ScratchFolder scratch;
+  const auto go_on_for = [&](const std::function<void(int)>& work) {
+    const auto [code, text] = in_child(scratch / "output", [&] {
+      const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+      const auto start = Clock::now();
+      for (int i = 0; std::chrono::duration<double>(Clock::now() - start).count() < 4 * deadline; ++i) work(i);
+      _exit(0);
+    });
+    CHECK(has(text, ""));
+    return code;
+  };
+  CHECK(go_on_for([](int) {
+          std::ifstream file("/proc/self/exe");
+          char byte = 0;
+          file.read(&byte, 1);
+        }) == 0);
+  CHECK(go_on_for([](int) {
+          void* fresh = mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+          *static_cast<volatile char*>(fresh) = 1;
+          munmap(fresh, 1 << 16);
+        }) == 0);
+  CHECK(go_on_for([](int) { activity().enter_phase("forward"); }) == 0);
+  const std::string file = (scratch / "written").string();
+  CHECK(go_on_for([&](int) {  // by another thread, while this one waits for it
+          std::thread([&] {
+            for (int i = 0; i < 100; ++i) {
+              std::this_thread::sleep_for(std::chrono::milliseconds(10));
+              test::write_text(file, "something");
+            }
+          }).join();
+        }) == 0);
+}
+
+TEST_CASE("a main thread that hangs inside of a collective's library does not keep its watchdog from ending the job") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true);
+    const auto watchdog = zero.start();
+    zero.wait();
+    spin();  // and does not look at the verdict
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "rank 1 (host n07) is late"));
+}
+
+TEST_CASE("a file system that does not answer holds up neither the verdict nor the end of the process") {
+  const test::ScratchFolder scratch;
+  // From now on the watchdog's file is a pipe: whoever opens it to write waits for somebody who reads.
+  const auto kill_files = [](const std::filesystem::path& folder) {
+    const std::filesystem::path pipe = folder / "pipe";
+    if (mkfifo(pipe.c_str(), 0600) != 0) _exit(1);
+    std::filesystem::rename(pipe, folder / "rank-00000.json");
+  };
+  enum Hangs { nothing, before_the_watchdog_goes, after_it_has_gone };
+  const auto throw_verdict = [&](Hangs hangs) {
+    return [=] {
+      alarm(static_cast<unsigned>(long_enough));
+      RankZero zero;
+      try {
+        const Hanging after(hangs == after_it_has_gone);
+        const auto watchdog = zero.start();
+        const Hanging before(hangs == before_the_watchdog_goes);
+        kill_files(zero.folder);
+        zero.wait();
+        if (!comes([] { return activity().verdict() != nullptr; })) _exit(2);
+        activity().fail(*activity().verdict());
+        throw core::Error(core::ExitCode::peer_lost, *activity().verdict());
+      } catch (const core::Error& error) {
+        core::leave_at_once(error.code(), error.what());
+      }
+    };
+  };
+  const auto alone = [&](const std::filesystem::path& folder, const std::function<void()>& then) {
+    std::filesystem::create_directory(folder);
+    return [=] {
+      alarm(static_cast<unsigned>(long_enough));
+      try {
+        const Watchdog watchdog(folder, deadline, NodePages(0, 1));
+        kill_files(folder);
+        then();
+      } catch (const core::Error&) {
+        _exit(3);
+      }
+    };
+  };
+  // All at once: each waits several times for Timing::stack, 2 s.
+  const std::vector<Child> thrown{{scratch / "0", throw_verdict(nothing)},
+                                  {scratch / "1", throw_verdict(before_the_watchdog_goes)},
+                                  {scratch / "2", throw_verdict(after_it_has_gone)}};
+  const Child stuck(scratch / "5", alone(scratch / "stuck", [] {  // an error without a verdict
+                      const Hanging before(true);
+                      activity().fail("the others did not answer");
+                      throw core::Error(core::ExitCode::peer_lost, "the others did not answer");
+                    }));
+  const Child quiet(scratch / "3", alone(scratch / "quiet", spin));
+  const Child in_order(scratch / "4", alone(scratch / "in order", [] {
+                         for (int i = 0; i < 50; ++i) {  // until the thread has come to the pipe
+                           activity().enter_phase("work");
+                           std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                         }
+                       }));
+  for (const Child& child : thrown) {
+    const auto [code, text] = child.end();
+    CHECK(code == 76);
+    CHECK(has(text, "nothing is known of rank 1; rank 0 waits since"));
+    CHECK(has(text, "The file system of " + scratch.path().string()));
+    CHECK(text.find("nothing is known") == text.rfind("nothing is known"));
+  }
+  const auto [quiet_code, quiet_text] = quiet.end();
+  CHECK(quiet_code == 76);
+  CHECK(has(quiet_text, "none goes on: rank 0 (host "));
+  CHECK(has(quiet_text, "stack of rank 0:\n#0 watch_test+0x"));
+  const auto [stuck_code, stuck_text] = stuck.end();
+  CHECK(stuck_code == 76);
+  CHECK(stuck_text == "error: the others did not answer\n");
+  const auto [code, text] = in_order.end();
+  CHECK(code == 76);
+  CHECK(text == "error: the file system of " + (scratch / "in order").string() + " does not answer\n");
+}
+
+TEST_CASE("time for which the process is stopped does not count") {
+  const test::ScratchFolder scratch;
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("TMPDIR", scratch.path().c_str(), 1);  // what it leaves goes with the test's own folder
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true);
+    const Watchdog watchdog(zero.folder, 1.0, NodePages(0, 2));
+    zero.wait();
+    // Half a second of its own, of which the watchdog has seen some; a busy machine may make as much more of it.
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    test::write_text(scratch / "ready", "");
+    for (int i = 0; i < 25; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    _exit(activity().verdict() != nullptr ? 76 : 0);
+  }
+  REQUIRE(comes([&] { return std::filesystem::exists(scratch / "ready"); }));
+  kill(child, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+  kill(child, SIGCONT);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+}
+
+}  // namespace caravan::watch
