@@ -45,18 +45,6 @@ bool comes_to_show(const fs::path& folder, const nlohmann::json& holder) {
 
 }  // namespace
 
-MadeFolders::MadeFolders(const fs::path& folder) {
-  for (fs::path missing = folder; !missing.empty() && !fs::exists(missing); missing = missing.parent_path()) {
-    made_.push_back(missing);
-  }
-  fs::create_directories(folder);
-}
-
-MadeFolders::~MadeFolders() {
-  std::error_code not_empty;
-  for (const fs::path& folder : made_) fs::remove(folder, not_empty);
-}
-
 OpenRun::OpenRun(const Session& session) : session_(session) {
   const fs::path folder = session.run_folder();
   nlohmann::json first;

@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <filesystem>
 #include <optional>
-#include <vector>
 
 #include "commands/session.hpp"
+#include "io/made_folders.hpp"
 #include "io/run_lock.hpp"
 
 namespace caravan::commands {
-
-/// Folders that this process made, and removes again as far as nothing was put into them.
-class MadeFolders {
- public:
-  /// Makes `folder` and those above it that are missing. Throws std::filesystem::filesystem_error.
-  explicit MadeFolders(const std::filesystem::path& folder);
-  ~MadeFolders();
-  MadeFolders(const MadeFolders&) = delete;
-  MadeFolders& operator=(const MadeFolders&) = delete;
-
- private:
-  std::vector<std::filesystem::path> made_;  // innermost first
-};
 
 /// The job's hold on its run folder. Whoever has it may read, choose and delete checkpoints there. As long as nothing
 /// else was written, dropping it leaves no trace: a start that is refused makes no run folder.
@@ -39,7 +25,7 @@ class OpenRun {
 
  private:
   const Session& session_;
-  std::optional<MadeFolders> folders_;  // rank 0's, like the lock, which is dropped before them
+  std::optional<io::MadeFolders> folders_;  // rank 0's, like the lock, which is dropped before them
   std::optional<io::RunLock> lock_;
 };
 

@@ -4,16 +4,8 @@
 #include <vector>
 
 namespace caravan::convert {
-namespace {
 
 namespace fs = std::filesystem;
-
-fs::path topmost_missing(fs::path path) {
-  while (path.has_relative_path() && !fs::exists(path.parent_path())) path = path.parent_path();
-  return path;
-}
-
-}  // namespace
 
 fs::path without_last_slash(const fs::path& folder) {
   const fs::path path = fs::absolute(folder).lexically_normal();
@@ -21,19 +13,12 @@ fs::path without_last_slash(const fs::path& folder) {
 }
 
 LockedFolder::LockedFolder(const fs::path& folder)
-    : folder_(without_last_slash(folder)), made_(topmost_missing(folder_)) {
-  try {
-    fs::create_directories(folder_);
-    lock_.emplace(folder_);
-  } catch (...) {
-    remove_empty();
-    throw;
-  }
-}
+    : folder_(without_last_slash(folder)), made_(folder_), lock_(folder_) {}
 
 LockedFolder::~LockedFolder() {
   lock_.reset();
-  remove_empty();
+  std::error_code not_empty;
+  fs::remove(folder_, not_empty);  // though another process may have made it, and was killed
 }
 
 void LockedFolder::clear() {
@@ -42,14 +27,6 @@ void LockedFolder::clear() {
     if (entry.path().filename() != "lock") found.push_back(entry.path());
   }
   for (const fs::path& path : found) fs::remove_all(path);
-}
-
-// remove() takes empty folders only: whoever has put something there keeps it.
-void LockedFolder::remove_empty() noexcept {
-  std::error_code ignored;
-  for (fs::path path = folder_; path.string().size() >= made_.string().size(); path = path.parent_path()) {
-    fs::remove(path, ignored);
-  }
 }
 
 }  // namespace caravan::convert

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "io/made_folders.hpp"
 #include "io/run_lock.hpp"
 
 namespace caravan::convert {
@@ -28,10 +29,8 @@ class LockedFolder {
   void require_ours() { lock_->require_ours(); }
 
  private:
-  void remove_empty() noexcept;
-
   std::filesystem::path folder_;
-  std::filesystem::path made_;  // the topmost folder to take away
+  io::MadeFolders made_;
   std::optional<io::RunLock> lock_;
 };
 
