@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154  # run.sh, which reads this file, sets what is used here
+# What slurm/run.sh has to do with Slurm: asks it whether a job lives and when this one ends, and has this one queued again.
+
+# insist COMMAND…: Slurm's answer to it is $answer. False when that is a refusal; another failure, as while slurmctld is
+# started again, is tried anew for CARAVAN_PATIENCE seconds.
+insist() {
+  local pause=1 last=$((SECONDS + patience))
+  until answer=$("$@" 2>&1); do
+    [[ ! ${answer,,} =~ disabled|denied|not\ permitted|not\ supported|invalid ]] && [ "$SECONDS" -lt "$last" ] || return 1
+    say "Slurm does not answer: $answer"
+    sleep "$pause"
+    pause=$((pause < 16 ? 2 * pause : 16))
+  done
+}
+
+# Whether a job waits, runs or is ending, as far as this user is told of it.
+job_lives() {
+  local answer
+  if insist squeue -h -j "$1" -o %T; then [ -n "$answer" ]; else [[ ${answer,,} != *invalid\ job\ id* ]]; fi
+}
+
+# When the job must have ended, in unix seconds; nothing where that is not known. Slurm can move it, so it is asked. What
+# the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is of a job
+# that submitted this one.
+own_end=${SLURM_JOB_END_TIME:-}
+[[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
+job_end() {
+  local end
+  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
+  if [[ $end == *T*:* ]]; then date -d "$end" +%s; else echo "$own_end"; fi
+}
+
+# The job goes to the queue again, by whatever way Slurm allows; does not come back. STATUS is what to end with.
+queue_again() {
+  local status=$1 reason=$2 answer='' new=''
+  look_at_restart || stop "$status" "$reason; $refusal; not queued again"
+  answer=$(squeue -h -j "$SLURM_JOB_ID" -o '%T %r' 2>/dev/null)
+  [[ $answer != COMPLETING* || $answer == *TimeLimit* ]] || stop "$status" "$reason; Slurm is ending this job ($answer)"
+  say "$reason; the job goes to the queue again"
+  trap '' USR1 ALRM
+  trap - TERM EXIT  # the claim stays
+  [ -z "$reminder" ] || kill "$reminder" 2>/dev/null
+  if insist scontrol requeue "$SLURM_JOB_ID"; then
+    sleep 300  # Slurm ends this shell; leaving by itself would count as a failure
+    exit "$status"
+  fi
+  say "Slurm does not requeue it: $answer"
+  trap release_run_folder EXIT
+  resubmit || stop "$status" "nor could it be submitted again ($answer): submit it by hand, and it goes on from here"
+  echo "$new ${us#* }" >"$claim.next" && mv -- "$claim.next" "$claim"
+  stop "$status" "goes on as job $new"
+}
+# What the command line of sbatch said is not in the script: the resources are asked for as they were given. The rest
+# must be in the job file or in SBATCH_… variables. Jobs of one name and user wait for each other, so the run folder is
+# in the name; the first job may have another one. Sets answer, and new: the job's number.
+resubmit() {
+  local options=(--parsable "--dependency=singleton,afterany:$SLURM_JOB_ID" --export=ALL) pair variable script mark
+  mark=$(cd -- "$run" && pwd -P | cksum) && mark=$(printf '%08x' "${mark%% *}")
+  options+=("--job-name=${SLURM_JOB_NAME%-"$mark"}-$mark")
+  for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
+    ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
+    mem=SLURM_MEM_PER_NODE gpus-per-node=SLURM_GPUS_PER_NODE reservation=SLURM_JOB_RESERVATION; do
+    variable=${pair#*=}
+    [ -z "${!variable:-}" ] || options+=("--${pair%%=*}=${!variable}")
+  done
+  ! insist squeue -h -j "$SLURM_JOB_ID" -o %l || options+=("--time=$answer")
+  script=$(mktemp) || return 1
+  insist scontrol write batch_script "$SLURM_JOB_ID" "$script" &&
+    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME "CARAVAN_FIRST_JOB=$first_job" \
+      sbatch "${options[@]}" "$script" "${arguments[@]}" &&
+    new=$(sed -nE 's/^([0-9]+)(;.*)?$/\1/p' <<<"$answer")
+  rm -f -- "$script"
+  [ -n "$new" ]
+}
