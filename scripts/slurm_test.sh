@@ -67,7 +67,7 @@ run_case() {
   printf '%-16s ok %4d s\n' "$1" $((SECONDS - began))
 }
 cases=("$@")
-[ ${#cases[@]} -gt 0 ] || cases=(half_done time_limit stopped_early preempted node_down rank_killed rank_hung cancelled
+[ ${#cases[@]} -gt 0 ] || cases=(half_done time_limit stopped_early preempted preempted_at_once node_down rank_killed rank_hung cancelled
   no_requeue no_progress most_restarts)
 run_case finished
 for case in "${cases[@]}"; do

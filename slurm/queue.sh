@@ -27,7 +27,7 @@ own_end=${SLURM_JOB_END_TIME:-}
 [[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
 job_end() {
   local end
-  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
+  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null | head -n 1)
   if [[ $end == *T*:* ]]; then date -d "$end" +%s; else echo "$own_end"; fi
 }
 
@@ -35,8 +35,11 @@ job_end() {
 queue_again() {
   local status=$1 reason=$2 answer='' new=''
   look_at_restart || stop "$status" "$reason; $refusal; not queued again"
-  answer=$(squeue -h -j "$SLURM_JOB_ID" -o '%T %r' 2>/dev/null)
-  [[ $answer != COMPLETING* || $answer == *TimeLimit* ]] || stop "$status" "$reason; Slurm is ending this job ($answer)"
+  insist squeue -h -j "$SLURM_JOB_ID" -o '%T %r' || answer=''
+  if [[ $answer == COMPLETING* && $answer != *TimeLimit* ]]; then
+    trap - EXIT  # the claim stays: Slurm may begin this job again; another one finds out when it does not
+    stop "$status" "$reason; Slurm is ending this job (${answer%%$'\n'*})"
+  fi
   say "$reason; the job goes to the queue again"
   trap '' USR1 ALRM
   trap - TERM EXIT  # the claim stays
@@ -53,22 +56,31 @@ queue_again() {
 }
 # What the command line of sbatch said is not in the script: the resources are asked for as they were given. The rest
 # must be in the job file or in SBATCH_… variables. Jobs of one name and user wait for each other, so the run folder is
-# in the name; the first job may have another one. Sets answer, and new: the job's number.
+# in the name; the first job may have another one. This job may run in another folder than it was submitted in. Sets
+# answer, and new: the job's number.
 resubmit() {
   local options=(--parsable "--dependency=singleton,afterany:$SLURM_JOB_ID" --export=ALL) pair variable script mark
+  local limit features resources
   mark=$(cd -- "$run" && pwd -P | cksum) && mark=$(printf '%08x' "${mark%% *}")
   options+=("--job-name=${SLURM_JOB_NAME%-"$mark"}-$mark")
   for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
     ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
-    mem=SLURM_MEM_PER_NODE gpus-per-node=SLURM_GPUS_PER_NODE reservation=SLURM_JOB_RESERVATION; do
+    mem=SLURM_MEM_PER_NODE mem-per-cpu=SLURM_MEM_PER_CPU mem-per-gpu=SLURM_MEM_PER_GPU gpus=SLURM_GPUS \
+    gpus-per-node=SLURM_GPUS_PER_NODE gpus-per-task=SLURM_GPUS_PER_TASK reservation=SLURM_JOB_RESERVATION; do
     variable=${pair#*=}
     [ -z "${!variable:-}" ] || options+=("--${pair%%=*}=${!variable}")
   done
-  ! insist squeue -h -j "$SLURM_JOB_ID" -o %l || options+=("--time=$answer")
+  if insist squeue -h -j "$SLURM_JOB_ID" -o '%l|%f|%b'; then  # --time, --constraint, --gres
+    IFS='|' read -r limit features resources <<<"$answer"
+    options+=("--time=$limit")
+    [[ $features =~ ^(\(null\)|)$ ]] || options+=("--constraint=$features")
+    # Those that --gpus-per-… asked for are shown here, too.
+    [[ $resources != *gres[:/]* || ${options[*]} == *--gpus* ]] || options+=("--gres=$(sed 's/gres[:/]//g' <<<"$resources")")
+  fi
   script=$(mktemp) || return 1
   insist scontrol write batch_script "$SLURM_JOB_ID" "$script" &&
     insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME "CARAVAN_FIRST_JOB=$first_job" \
-      sbatch "${options[@]}" "$script" "${arguments[@]}" &&
+      "CARAVAN_PREFIX=$prefix" "CARAVAN_SITE=$site" sbatch "${options[@]}" "$script" "${arguments[@]}" &&
     new=$(sed -nE 's/^([0-9]+)(;.*)?$/\1/p' <<<"$answer")
   rm -f -- "$script"
   [ -n "$new" ]

@@ -8,7 +8,8 @@
 #   train writes a checkpoint and exits 75, and the job is queued again; a stage without checkpoints is begun again then.
 # - Ranks that do not stop in time are given up, with what they have not saved: the job is queued again before its end.
 # - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
-# - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation.
+# - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation, some
+#   times; then queued again, perhaps for other nodes.
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
@@ -22,16 +23,25 @@ stop() {
 }
 
 [ -n "${SLURM_JOB_ID:-}" ] || stop 2 "not inside a Slurm job; submit one of the job files beside this file with sbatch"
-prefix=${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}
-share=$prefix
-[ -d "$share/slurm" ] || share=$prefix/share/caravan
-site=${CARAVAN_SITE:-$share/slurm/site.env}
+# Slurm may tell it to stop while it does what follows.
+stopping=''
+trap 'stopping=USR1' USR1
+trap 'stopping=TERM' TERM
+# Sets prefix, and share: the folder of inputs/ and slurm/.
+find_prefix() {
+  prefix=$(realpath -ms -- "${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}") share=$prefix
+  [ -d "$share/slurm" ] || share=$prefix/share/caravan
+}
+find_prefix
+site=$(realpath -ms -- "${CARAVAN_SITE:-$share/slurm/site.env}")
 # shellcheck disable=SC1090  # the site's file
 [ ! -r "$site" ] || . "$site"
+find_prefix  # as that file may have named it
 export SLURM_EXPORT_ENV=ALL  # also after sbatch --export=NONE, the ranks get what the site's file sets
 unset "${!SQUEUE_@}" "${!SCANCEL_@}"  # a user's habits would hide jobs and steps from this script
 set -uo pipefail
 
+# shellcheck disable=SC2034  # queue.sh uses arguments
 arguments=("$@") config='' stages=() settings=()
 for argument in "$@"; do
   case $argument in
@@ -61,6 +71,7 @@ for number in "$retries" "$most_restarts" "$end_margin" "$patience"; do
   [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN and CARAVAN_PATIENCE must be numbers, not \"$number\""
 done
 
+# shellcheck source-path=SCRIPTDIR source=queue.sh
 . "${BASH_SOURCE[0]%/*}/queue.sh"  # Slurm copies the job file, not this one
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
@@ -148,10 +159,10 @@ progress() {
 claim=$run/job.lock  # job and cluster, "4711 alpha"
 us="$SLURM_JOB_ID ${SLURM_CLUSTER_NAME:-}"
 take_run_folder() {
-  local attempt holder job aside=$claim.$SLURM_JOB_ID
+  local attempt holder job error='' aside=$claim.$SLURM_JOB_ID
   for ((attempt = 0; attempt < 5; ++attempt)); do
     echo "$us" >"$aside" || stop 74 "cannot write into the run folder $run"
-    ln -- "$aside" "$claim" 2>/dev/null || true
+    error=$(ln -- "$aside" "$claim" 2>&1)
     rm -f -- "$aside"
     holder=$(cat -- "$claim" 2>/dev/null)
     [ "$holder" != "$us" ] || return 0
@@ -168,10 +179,8 @@ take_run_folder() {
     fi
     rm -f -- "$aside"
     say "took the run folder over from job $job, which has ended"
-    # What its killed ranks left would count as alive for a while.
-    ! grep -Eqs "\"job\": *\"$job\"" "$run/lock" || rm -f -- "$run/lock"
   done
-  stop 2 "run folder $run: several jobs are taking it at the same time; submit one"
+  stop 2 "run folder $run: cannot take it (${error:-several jobs try to}); submit one job at a time, on a file system with hard links"
 }
 # shellcheck disable=SC2317  # a trap calls it
 release_run_folder() { [ "$(cat -- "$claim" 2>/dev/null)" != "$us" ] || rm -f -- "$claim"; }
@@ -187,8 +196,8 @@ look_at_restart() {
   local before now
   now=$(progress)
   restarts=0 fruitless=0 refusal=''
-  [ -r "$state" ] || return 0
-  read -r restarts fruitless before <"$state"
+  [[ $(cat -- "$state" 2>/dev/null) =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)$ ]] || return 0
+  restarts=${BASH_REMATCH[1]} fruitless=${BASH_REMATCH[2]} before=${BASH_REMATCH[3]}
   if [ "$now" -gt "$before" ]; then fruitless=0; elif [ "$restarts" -gt 0 ]; then fruitless=$((fruitless + 1)); fi
   restarts=$((restarts + 1))
   [ "$fruitless" -lt 2 ] || refusal="no newer checkpoint in two restarts in a row"
@@ -197,17 +206,27 @@ look_at_restart() {
 }
 count_start() {
   look_at_restart || stop "${status:-76}" "not started again: $refusal"
-  echo "$restarts $fruitless $(progress)" >"$state"
+  if ! echo "$restarts $fruitless $(progress)" >"$state.next" || ! mv -- "$state.next" "$state"; then
+    stop 74 "cannot write into the run folder $run"
+  fi
 }
 
 # --- The ranks.
 
-launcher='' stopping='' reminder=''
+launcher='' reminder=''
 signal_ranks() {
   case ${launch[0]##*/} in
     srun) scancel --signal=USR1 "$SLURM_JOB_ID" ;;  # reaches the steps, not this shell
-    *) kill -USR1 "$launcher" ;;
+    *) kill -USR1 "$(beyond_shells "$launcher")" ;;
   esac 2>/dev/null
+}
+# The process that a shell script waits for, as some mpirun are: the shell would end, and the ranks hear nothing.
+beyond_shells() {
+  local process=$1 child
+  while [[ $(readlink -- "/proc/$process/exe") =~ /(ba|da|k|z)?sh$ ]] && child=$(pgrep -o -P "$process"); do
+    process=$child
+  done
+  echo "$process"
 }
 on_signal() {
   say "got $1; asking the ranks to stop"
@@ -279,7 +298,8 @@ run_stage() {
       2 | 16 | 74) stop "$status" "$1 ended with exit code $status" ;;
       75) queue_again 75 "stopped with a good checkpoint" ;;
       # Also when preempted while it loaded: nothing is lost by another start, and two without a checkpoint are the end.
-      70) [ -n "$stopping" ] || [ -e "$run/stopped-early" ] || stop 70 "$1 ended with exit code 70"
+      # And after a retry too little of the time limit may be left for a start, which a new allocation has.
+      70) [ -n "$stopping" ] || [ -e "$run/stopped-early" ] || [ "$attempt" -gt 0 ] || stop 70 "$1 ended with exit code 70"
         reason="stopped before anything was finished" ;;
       76) reason="a rank was lost or hung, or the storage failed" retry=yes ;;
       *)
@@ -294,7 +314,7 @@ run_stage() {
     [ -z "$stopping" ] || reason+=" while stopping after $stopping" retry=''
     [ -n "$retry" ] || queue_again "$status" "$reason"
     attempt=$((attempt + 1))
-    [ "$attempt" -le "$retries" ] || stop "$status" "$reason; gave up after $retries retries (CARAVAN_RETRIES)"
+    [ "$attempt" -le "$retries" ] || queue_again "$status" "$reason, and so it was in $retries retries (CARAVAN_RETRIES)"
     count_start
     say "$reason; trying again in this allocation"
   done

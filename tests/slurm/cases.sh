@@ -85,18 +85,25 @@ all_catch_usr1() {
   done
 }
 
-# Slurm wakes the ranks and tells them alone, by TERM, unless it is set up otherwise.
+# Slurm wakes the ranks and tells them alone, by TERM, unless it is set up otherwise. While the job waits, its folder
+# stays its own.
 case_preempted() {
-  local preempted urgent
+  preempt "$1"
+  expect_job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
+}
+# Without grace the job ends at once, and Slurm itself queues it again.
+case_preempted_at_once() { preempt "$1" --partition=sudden; }
+# preempt NODE [sbatch's options]
+preempt() {
+  local urgent
   begin_with_training
-  submit --nodelist="$1"
-  preempted=$job
+  submit --nodelist="$1" "${@:2}"
   hold_at 3
   urgent=$(cd -- "$work/submit" && sbatch --parsable --job-name=urgent --partition=high --nodelist="$1" --exclusive \
-    --output=%x-%j.log --wrap='sleep 1')
+    --output=%x-%j.log --wrap="cat '$CARAVAN_RUN/job.lock'; sleep 1")
   expect_end "$urgent" COMPLETED 0 0
-  expect_job_says "$preempted" "stopped with a good checkpoint; the job goes to the queue again"
-  expect_end "$preempted" COMPLETED 0 1
+  grep -q "^$job caravan$" "$work/submit/urgent-$urgent.log" || fail "the claim of the preempted job is gone"
+  expect_end "$job" COMPLETED 0 1
   expect_calm_curve
 }
 # On two nodes, one of which is lost with its ranks: Slurm takes the job off the other and begins it again.
@@ -170,13 +177,14 @@ case_cancelled() {
   submit
   first=$job
   hold_at 8
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"  # which scancel made the ranks write
   mapfile -t shells < <(job_processes | command_is '* */slurm/run.sh *')
   kill -KILL "${shells[@]}"
   kill -CONT "${pids[@]}" 2>/dev/null || true
   wait_until 60 "the end of job $first" has_ended "$first"
   [ -e "$CARAVAN_RUN/job.lock" ] || fail "the killed job left no claim: this tests nothing"
   write_whole_site "$work/$name.env"
-  submit --export="NONE,CARAVAN_PREFIX,CARAVAN_SITE=$work/$name.env,SLURM_CONF"
+  submit --export="NONE,CARAVAN_SITE=$work/$name.env,SLURM_CONF"  # the site's file names the prefix
   expect_end "$job" COMPLETED 0 0
   expect_job_says "$job" "Slurm does not answer: squeue: error: Unable to contact"
   expect_job_says "$job" "took the run folder over from job $first"

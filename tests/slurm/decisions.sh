@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What the job files' body decides when Slurm, the ranks or the disk behave as a test's own Slurm cannot be made to: each
+# of Slurm's commands is a script here that notes how it was called and answers what the case wants. The program is the
+# real one, where the body asks it; the ranks are played by the launcher.
+. "$(dirname -- "${BASH_SOURCE[0]}")/../faults/common.sh"
+
+make_origin 12 4 1 1 1
+mkdir -- "$work/bin"
+# Each command reads what it should do from $work/ANSWERS/COMMAND, a piece of shell.
+for command in srun squeue scontrol sbatch scancel; do
+  cat >"$work/bin/$command" <<TEXT
+#!/usr/bin/env bash
+printf '%s\n' "\$PWD: \$*" >>"\$CASE/called-$command"
+[ ! -r "\$CASE/$command" ] || . "\$CASE/$command"
+TEXT
+  chmod +x "$work/bin/$command"
+done
+
+# begin NAME: a case, whose ranks end with the codes in CASE/codes, one a start, and whose job Slurm knows as running. A
+# case writes its own answers over these.
+begin() {
+  case_name=$1
+  export CASE=$work/$1
+  mkdir -p -- "$CASE/submit"
+  run=$work/run-$1
+  copy_run origin "run-$1"
+  mkdir -p -- "$work/prefix/bin"
+  ln -sfn -- "$CARAVAN_SOURCE/slurm" "$work/prefix/slurm"
+  ln -sfn -- "$CARAVAN_SOURCE/inputs" "$work/prefix/inputs"
+  ln -sfn -- "$binary" "$work/prefix/bin/caravan"
+  cat >"$CASE/srun" <<'TEXT'
+code=$(head -n 1 -- "$CASE/codes")
+sed -i 1d -- "$CASE/codes"
+exit "${code:-0}"
+TEXT
+  cat >"$CASE/squeue" <<'TEXT'
+case $* in
+  *%T*%r*) echo "RUNNING None" ;;
+  *%T*) exit 1 ;;
+esac
+TEXT
+  echo 'kill -KILL "$(cat -- "$CASE/body")"' >"$CASE/scontrol"  # Slurm ends the shell that it queues again
+  : >"$CASE/codes"
+}
+# body [NAME=VALUE …]: the job's body, for train; its exit status in $status, what it says in $CASE/said.
+body() {
+  status=0
+  (cd -- "$CASE/submit" && echo "$BASHPID" >"$CASE/body" && exec env "PATH=$work/bin:$PATH" "SLURM_JOB_ID=1000" "SLURM_SUBMIT_DIR=$CASE/submit" SLURM_NTASKS=1 \
+    SLURM_JOB_NAME=job "CARAVAN_PREFIX=$work/prefix" CARAVAN_PATIENCE=3 "$@" \
+    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" train "--run.folder=$run") >"$CASE/said" 2>&1 &
+  wait "$!" 2>/dev/null || status=$?
+}
+failed() { fail "$case_name: $* (exit $status): $(tail -n 5 -- "$CASE/said")"; }
+expect_said() { grep -qF -- "$1" "$CASE/said" || failed "it does not say \"$1\""; }
+expect_called() { grep -qsE -- "$2" "$CASE/called-$1" || failed "$1 was not called with $2, but $(cat -- "$CASE/called-$1" 2>&1)"; }
+expect_not_called() { [ ! -e "$CASE/called-$1" ] || ! grep -qE -- "$2" "$CASE/called-$1" || failed "$1 was called with $2"; }
+expect_status() { [ "$status" -eq "$1" ] || failed "not exit $1"; }
+# Slurm killed the shell after it had asked for that.
+expect_requeued() {
+  expect_called scontrol 'requeue 1000'
+  expect_status 137
+}
+
+begin slurm_requeues  # by itself, as after a preemption without grace: the folder stays this job's
+echo 75 >"$CASE/codes"
+echo '[[ $* != *%T*%r* ]] || echo "COMPLETING None"' >"$CASE/squeue"
+body
+expect_status 75
+expect_said "Slurm is ending this job (COMPLETING None)"
+expect_not_called scontrol requeue
+[ "$(cat -- "$run/job.lock")" = "1000 " ] || failed "the claim is gone"
+
+begin controller_away  # when it is asked whether the job was cancelled
+echo 75 >"$CASE/codes"
+cat >"$CASE/squeue" <<'TEXT'
+[[ $* == *%T*%r* ]] || exit 0
+if mkdir -- "$CASE/once" 2>/dev/null; then
+  echo "slurm_load_jobs error: Socket timed out on send/recv operation" >&2
+  exit 1
+fi
+echo "COMPLETING None"
+TEXT
+body
+expect_status 75
+expect_said "Slurm does not answer: slurm_load_jobs error: Socket timed out"
+expect_not_called scontrol requeue
+
+begin torn_count  # a node lost power while it was written
+: >"$run/restarts-1000"
+body SLURM_RESTART_COUNT=1
+expect_status 0
+expect_said "train on 1 ranks"
+
+begin hidden_job  # squeue does not show other users' jobs on some sites: the program looks at its lock by itself
+echo "999 " >"$run/job.lock"
+echo '{"job": "999"}' >"$run/lock"
+echo 'echo "slurm_load_jobs error: Invalid job id specified" >&2; [[ $* != *999* ]]' >"$CASE/squeue"
+body
+expect_said "took the run folder over from job 999, which has ended"
+[ -e "$run/lock" ] || failed "it removed the lock of the program"
+
+begin no_time_left  # after a retry; a new allocation has time enough
+printf '76\n70\n' >"$CASE/codes"
+body
+expect_said "trying again in this allocation"
+expect_requeued
+
+begin no_time_at_all
+echo 70 >"$CASE/codes"
+body
+expect_status 70
+expect_not_called scontrol requeue
+
+begin all_retries  # used up, each after a newer checkpoint: other nodes may do
+sed -i '1i step=$(printf "%08d" $(($(wc -l <"$CASE/called-srun") * 2))); mkdir -p "$RUN/checkpoints/step-$step"; touch "$RUN/checkpoints/step-$step/manifest.json"' "$CASE/srun"
+printf '76\n76\n76\n' >"$CASE/codes"
+body CARAVAN_RETRIES=2 "RUN=$run"
+expect_said "and so it was in 2 retries (CARAVAN_RETRIES); the job goes to the queue again"
+expect_requeued
+
+begin told_while_it_starts  # by Slurm, before there are ranks
+echo 'kill -USR1 "$$"' >"$CASE/site.env"
+body "CARAVAN_SITE=$CASE/site.env"
+expect_said "stopped between two stages; the job goes to the queue again"
+expect_requeued
+
+begin resubmitted  # with what the first job was given, from whatever folder
+echo 75 >"$CASE/codes"
+cat >"$CASE/squeue" <<'TEXT'
+case $* in
+  *%T*%r*) echo "RUNNING None" ;;
+  *%l*) echo "12:00:00|gpu&fast|gres:gpu:a100:4,gres/nvme:1" ;;
+esac
+TEXT
+cat >"$CASE/scontrol" <<'TEXT'
+case $1 in
+  requeue) echo "Requested operation is presently disabled for job 1000" >&2; exit 1 ;;
+  write) echo "#!/bin/sh" >"$4" ;;
+esac
+TEXT
+cat >"$CASE/sbatch" <<'TEXT'
+echo "$CARAVAN_PREFIX $CARAVAN_SITE $CARAVAN_FIRST_JOB" >"$CASE/inherited"
+echo 1001
+TEXT
+body SLURM_MEM_PER_CPU=4000 SLURM_JOB_PARTITION=large CARAVAN_PREFIX=../../prefix
+expect_status 75
+expect_said "goes on as job 1001"
+for option in mem-per-cpu=4000 partition=large time=12:00:00 'constraint=gpu&fast' gres=gpu:a100:4,nvme:1; do
+  expect_called sbatch " --$option "
+done
+[ "$(cat -- "$CASE/inherited")" = "$work/prefix $work/prefix/slurm/site.env 1000" ] || failed "sbatch was given $(cat -- "$CASE/inherited")"
+[ "$(cat -- "$run/job.lock")" = "1001 " ] || failed "the claim is not the new job's"
+: >"$CASE/called-sbatch"
+rm -- "$run/job.lock"
+echo 75 >"$CASE/codes"
+body SLURM_GPUS_PER_NODE=4
+expect_called sbatch ' --gpus-per-node=4 '
+expect_not_called sbatch ' --gres'
+
+begin launcher_in_a_shell  # hears nothing of signals itself
+cat >"$work/bin/launch" <<'TEXT'
+#!/usr/bin/env bash
+"$CASE/ranks" -c 'trap "exit 75" USR1; >"$CASE/ready"; sleep 30 & wait'
+exit $?
+TEXT
+chmod +x "$work/bin/launch"
+cp -- "$BASH" "$CASE/ranks"  # a program of another name: no shell
+(
+  until [ -e "$CASE/ready" ]; do nap 0.05; done
+  kill -USR1 "$(cat -- "$CASE/body")"
+) &
+teller=$!
+body CARAVAN_LAUNCH=launch
+wait "$teller" || true
+expect_said "got USR1; asking the ranks to stop"
+expect_said "stopped with a good checkpoint; the job goes to the queue again"
+
+begin prefix_of_the_site  # not that of the folder where it was submitted
+ln -s -- "$CARAVAN_SOURCE/inputs" "$CARAVAN_SOURCE/slurm" "$CASE/submit/"
+echo "export CARAVAN_PREFIX='$work/prefix'" >"$CASE/site.env"
+body CARAVAN_PREFIX= "CARAVAN_SITE=$CASE/site.env"
+expect_status 0
+expect_said ": srun $work/prefix/bin/caravan"
+
+begin no_hard_links
+cat >"$work/bin/ln" <<'TEXT'
+#!/usr/bin/env bash
+echo "ln: failed to create hard link: Operation not permitted" >&2
+exit 1
+TEXT
+chmod +x "$work/bin/ln"
+body
+expect_status 2
+expect_said "Operation not permitted"
+say "all is decided as it should be"
