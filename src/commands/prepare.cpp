@@ -13,8 +13,8 @@ int prepare(const Session& session) {
   // The work of one process: further ranks wait in MPI_Finalize, where no deadline runs.
   if (!session.first()) return 0;
   try {
-    const data::PrepareReport report =
-        data::prepare(config.data, config.train.sequence, config.model.base, core::build_facts().version);
+    const std::string program = core::concat("caravan ", core::build_facts().version);
+    const data::PrepareReport report = data::prepare(config.data, config.train.sequence, config.model.base, program);
     for (const std::string& line : report.lines()) core::log_line(line);
   } catch (const core::Error& error) {
     throw comm::AgreedError(error.code(), error.what());  // nobody waits for this rank

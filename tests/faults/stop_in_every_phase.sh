@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SIGUSR1 and SIGTERM in every phase of train: while it loads (exit 70: no step was completed), in an evaluation (which
 # is given up), in a background save and in the last save (exit 75, the newest checkpoint is the last step's); and in
-# upcycle, prepare and export, which end with exit 70 and leave nothing that counts, but for the file that tells this
+# upcycle, prepare, evaluate and export, which end with exit 70 and leave nothing that counts, but for the file that tells this
 # from a defect, until the next start. No stop costs or changes a step.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -145,6 +145,10 @@ for kind in USR1 TERM; do
 
   end_in_order export "$kind" '[ -e "$work/exported.unfinished/lock" ]' "--run.folder=$work/stopped" "--export.folder=$work/exported"
   [ ! -e "$work/exported" ] && [ ! -e "$work/exported.unfinished" ] || fail "SIG$kind: export left a folder"
+  expect_told "$work/stopped" "$kind"
+
+  end_in_order evaluate "$kind" 'grep -qs "evaluating " "$work/output"' "--run.folder=$work/stopped" \
+    --evaluate.samples=2000 "--data.held_out=$work/many.packed"
   expect_told "$work/stopped" "$kind"
 done
 ranks=1
