@@ -117,7 +117,7 @@ void RunLock::keep_alive(const std::stop_token& stop) {
   bool warned = false;
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, stop, interval_, [&] { return stop.stop_requested(); })) {
-    if (look() == Standing::lost) return;
+    if (look() == Standing::lost) continue;  // it may be put back
     try {
       write_heartbeat();
     } catch (const core::Error& error) {
@@ -132,11 +132,11 @@ void RunLock::keep_alive(const std::stop_token& stop) {
 void RunLock::refresh() {
   const std::chrono::nanoseconds looked(looked_.load());
   const bool long_ago = Clock::now().time_since_epoch() - looked > 2 * interval_ + settling;
-  if (lost_ || (long_ago && look() == Standing::lost)) throw_lost();
+  if ((lost_ || long_ago) && look() == Standing::lost) throw_lost();
 }
 
 void RunLock::require_ours() {
-  const Standing standing = lost_ ? Standing::lost : look();
+  const Standing standing = look();
   if (standing == Standing::unclear) throw_system_error("read", path_, errno);
   if (standing == Standing::lost) throw_lost();
 }
@@ -152,7 +152,8 @@ void RunLock::throw_lost() const {
 // system does not answer from its memory.
 RunLock::Standing RunLock::look_once() const {
   const FileDescriptor named(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!named.is_open()) return errno == ENOENT || errno == ESTALE ? Standing::lost : Standing::unclear;
+  // ESTALE: the server was changed over, or the name has just gone; then it is not there at the next look.
+  if (!named.is_open()) return errno == ENOENT ? Standing::lost : Standing::unclear;
   struct stat ours {};
   struct stat there {};
   if (::fstat(file_.get(), &ours) != 0 || ::fstat(named.get(), &there) != 0) {
@@ -168,7 +169,7 @@ RunLock::Standing RunLock::look() {
     std::this_thread::sleep_for(settling);
     standing = look_once();
   }
-  if (standing == Standing::lost) lost_ = true;
+  if (standing != Standing::unclear) lost_ = standing == Standing::lost;
   if (standing == Standing::ours) looked_ = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
   return standing;
 }

@@ -51,11 +51,11 @@ std::vector<Piece> BackgroundSave::copied(const std::vector<Piece>& pieces) {
 }
 
 template <typename Work>
-void BackgroundSave::start(const char* thread, Clock::time_point since, Work work) {
+void BackgroundSave::start(const char* thread, const core::AwakeStopwatch& since, Work work) {
   std::packaged_task<ShardReport(const std::stop_token&)> task(
       [this, since, work = std::move(work)](const std::stop_token& stop) {
         ShardReport report = work(stop);
-        seconds_ = std::chrono::duration<double>(Clock::now() - since).count();
+        seconds_ = since.seconds();
         return report;
       });
   report_ = task.get_future();
@@ -73,7 +73,7 @@ void BackgroundSave::settle(comm::Failure failure) {
 
 void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces) {
   CARAVAN_CHECK(!under_way(), "a save is begun while one is under way");
-  const auto since = Clock::now();
+  const core::AwakeStopwatch since(clock_);
   prepare(world_, request);
   request_ = std::move(request);
   sealing_ = false;
@@ -92,11 +92,9 @@ bool BackgroundSave::written(std::chrono::milliseconds most) const {
   return report_.wait_for(most) == std::future_status::ready;
 }
 
-double BackgroundSave::silent() const {
-  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count() - moved_;
-}
+double BackgroundSave::silent() const { return clock_.seconds() - moved_; }
 
-void BackgroundSave::moved() { moved_ = std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
+void BackgroundSave::moved() { moved_ = clock_.seconds(); }
 
 bool BackgroundSave::advance() {
   CARAVAN_CHECK(under_way(), "no save is under way");
@@ -117,15 +115,14 @@ bool BackgroundSave::advance() {
 }
 
 void BackgroundSave::start_sealing(const ShardReport& report) {
-  const auto since = Clock::now();
+  const core::AwakeStopwatch since(clock_);
   std::vector<std::string> reports = gather_reports(world_, *request_, report);
   if (world_.rank() != 0) return settle({});
   const comm::Failure failure = comm::attempt([&] {
     start("caravan-seal", since, [this, reports = std::move(reports)](const std::stop_token&) {
       comm::Failure sealed = hooks_.before ? comm::attempt(hooks_.before) : comm::Failure{};
-      if (sealed.code == core::ExitCode::done) sealed = seal(*request_, world_.size(), reports);
-      moved();
-      if (sealed.code == core::ExitCode::done && hooks_.after) hooks_.after();
+      if (sealed.code == core::ExitCode::done) sealed = seal(*request_, world_.size(), reports, [this] { moved(); });
+      if (sealed.code == core::ExitCode::done && hooks_.after) hooks_.after([this] { moved(); });
       return ShardReport{{}, std::move(sealed)};
     });
   });

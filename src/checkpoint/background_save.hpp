@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "checkpoint/save.hpp"
+#include "core/awake_clock.hpp"
 
 namespace caravan::checkpoint {
 
@@ -23,7 +24,8 @@ class BackgroundSave {
   /// What rank 0 does around its part, where it writes.
   struct Hooks {
     std::function<void()> before{};  // the manifest is written; what it throws fails the save
-    std::function<void()> after{};   // the checkpoint counts, and before the save is over; must not throw
+    /// The checkpoint counts, and the save is not over; must not throw. To be called back whenever it gets on.
+    std::function<void(const std::function<void()>&)> after{};
   };
 
   /// in_background = false: the caller's thread does all that, without a copy, and the first advance() is the last.
@@ -47,9 +49,10 @@ class BackgroundSave {
   /// Whether this rank's files are durable as far as this stroke goes, or it failed; waits for that at most so long.
   /// For a save under way.
   bool written(std::chrono::milliseconds most) const;
-  /// Seconds since this rank's writing last went on, by a block or a file. For a save under way that is not written.
+  /// Seconds since this rank's writing last went on, by a block or a file, without those for which the process was
+  /// stopped. For a save under way that is not written.
   double silent() const;
-  /// What that took since begin() or advance(), in seconds.
+  /// What that took since begin() or advance(), in seconds, likewise.
   double seconds() const { return seconds_; }
 
   /// Collective, once written() on all ranks. Returns whether the checkpoint counts and none is under way any more. Or
@@ -57,14 +60,12 @@ class BackgroundSave {
   bool advance();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   std::vector<Piece> copied(const std::vector<Piece>& pieces);
   /// Collective. The second stroke.
   void start_sealing(const ShardReport& report);
   /// Gives report_ what `work` returns, in the background on a thread of that name.
   template <typename Work>
-  void start(const char* thread, Clock::time_point since, Work work);
+  void start(const char* thread, const core::AwakeStopwatch& since, Work work);
   /// A stroke without work for this rank, or one that it cannot begin.
   void settle(comm::Failure failure);
   void moved();
@@ -75,10 +76,11 @@ class BackgroundSave {
   bool sealing_ = false;  // all shards are there
   std::optional<SaveRequest> request_;
   std::future<ShardReport> report_;  // of the stroke under way
-  std::atomic<double> moved_ = 0;    // when, by Clock
-  double seconds_ = 0;               // by the writer, before the report is there
-  std::vector<std::byte> buffer_;    // only grows
-  std::jthread writer_;              // the last member: it is stopped and joined before what it uses goes
+  core::AwakeClock clock_;
+  std::atomic<double> moved_ = 0;  // when, by clock_
+  double seconds_ = 0;             // by the writer, before the report is there
+  std::vector<std::byte> buffer_;  // only grows
+  std::jthread writer_;            // the last member: it is stopped and joined before what it uses goes
 };
 
 }  // namespace caravan::checkpoint

@@ -43,12 +43,16 @@ std::vector<std::int64_t> steps_in(const fs::path& checkpoints, bool committed) 
 }
 
 // The manifest goes first: a deletion that is cut short leaves nothing that counts as a checkpoint.
-void remove_checkpoint(const fs::path& folder) {
+void remove_checkpoint(const fs::path& folder, const std::function<void()>& moved) {
   if (fs::exists(folder / "manifest.json")) {
     fs::rename(folder / "manifest.json", folder / "manifest.json.removed");
     io::fsync_folder(folder);
   }
-  fs::remove_all(folder);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    fs::remove_all(entry);
+    if (moved) moved();
+  }
+  fs::remove(folder);
 }
 
 // Of a checkpoint that is damaged, none: whoever resumes passes it over, too.
@@ -132,15 +136,15 @@ std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& 
   return best;
 }
 
-void Retention::apply() {
+void Retention::apply(const std::function<void()>& moved) {
   try {
-    delete_old();
+    delete_old(moved);
   } catch (const std::exception& error) {  // the save was good: the job goes on
     core::log_warning(core::concat("older checkpoints stay until the next save: ", error.what()));
   }
 }
 
-void Retention::delete_old() {
+void Retention::delete_old(const std::function<void()>& moved) {
   const std::vector<std::int64_t> committed = committed_steps(checkpoints_);
   if (committed.empty()) return;
   const auto count = std::min(committed.size(), static_cast<std::size_t>(std::max<std::int64_t>(keep_.newest, 1)));
@@ -151,7 +155,7 @@ void Retention::delete_old() {
     const bool wanted = step >= first_of_newest || step == best || (keep_.every > 0 && step % keep_.every == 0);
     if (step == 0 || step >= committed.back() || (whole && wanted)) continue;
     try {
-      remove_checkpoint(step_folder(checkpoints_, step));
+      remove_checkpoint(step_folder(checkpoints_, step), moved);
     } catch (const std::exception& error) {
       core::log_warning(core::concat("an old checkpoint stays: ", error.what()));
     }

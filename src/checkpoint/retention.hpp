@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -62,11 +63,11 @@ class Retention {
 
   /// Deletes committed checkpoints but those to keep, and what unfinished saves of steps before the newest committed
   /// one left behind. What cannot be deleted stays, with a warning; all, where a loss cannot be read that may be the
-  /// best.
-  void apply();
+  /// best. Calls `moved` after every file.
+  void apply(const std::function<void()>& moved = {});
 
  private:
-  void delete_old();
+  void delete_old(const std::function<void()>& moved);
   std::optional<std::int64_t> best_of(const std::vector<std::int64_t>& steps);
 
   std::filesystem::path checkpoints_;

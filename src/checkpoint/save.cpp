@@ -171,8 +171,9 @@ void write_master(const fs::path& path, const Manifest& manifest) {
 // system may need a moment to show another node's file.
 void require_shards_in_sight(const fs::path& folder, const Manifest& manifest) {
   using namespace std::chrono_literals;
-  const auto end = std::chrono::steady_clock::now() + 2s;
+  const auto end = std::chrono::steady_clock::now() + 5s;
   while (true) {
+    const fs::directory_iterator refreshed(folder);  // opening a folder makes NFS ask the server for its entries anew
     const std::vector<std::string> problems = shard_problems(folder, manifest);
     if (problems.empty()) return;
     if (std::chrono::steady_clock::now() > end) {
@@ -183,7 +184,11 @@ void require_shards_in_sight(const fs::path& folder, const Manifest& manifest) {
   }
 }
 
-void write_manifest(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
+void write_manifest(const SaveRequest& request, int world, const std::vector<std::string>& reports,
+                    const std::function<void()>& moved) {
+  const auto went_on = [&] {
+    if (moved) moved();
+  };
   Manifest manifest;
   manifest.step = request.step;
   manifest.program = request.program;
@@ -201,10 +206,14 @@ void write_manifest(const SaveRequest& request, int world, const std::vector<std
     CARAVAN_CHECK(manifest.tensors.contains(name), "no rank has saved any of tensor ", name);
   }
   require_shards_in_sight(request.folder, manifest);
+  went_on();
   write_master(request.folder / "master.h5", manifest);
+  went_on();
   manifest.master_bytes = static_cast<std::int64_t>(fs::file_size(request.folder / "master.h5"));
   io::fsync_folder(request.folder);
+  went_on();
   io::write_file_atomically(request.folder / "manifest.json", manifest.to_text());
+  went_on();
 }
 
 }  // namespace
@@ -265,8 +274,9 @@ std::vector<std::string> gather_reports(comm::Communicator& world, const SaveReq
   return world.gather_text("checkpoint pieces", report.shard, 0);
 }
 
-Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports) {
-  return attempt([&] { write_manifest(request, world, reports); });
+Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports,
+             const std::function<void()>& moved) {
+  return attempt([&] { write_manifest(request, world, reports, moved); });
 }
 
 void agree_on_seal(comm::Communicator& world, const Failure& failure) { agree(world, "checkpoint commit", failure); }

@@ -63,8 +63,9 @@ std::vector<std::string> gather_reports(comm::Communicator& world, const SaveReq
                                         const ShardReport& report);
 
 /// On rank 0, which talks to no other meanwhile. Checks coverage, writes master.h5 and then, last, the manifest: from
-/// then on the checkpoint counts. Does not throw.
-comm::Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports);
+/// then on the checkpoint counts. Calls `moved` after each. Does not throw.
+comm::Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports,
+                   const std::function<void()>& moved = {});
 
 /// Collective. Throws on all ranks, as save() does, when rank 0 could not seal.
 void agree_on_seal(comm::Communicator& world, const comm::Failure& failure);

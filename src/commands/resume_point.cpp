@@ -52,7 +52,7 @@ fs::path ResumePoint::choose() {
     return *newest;
   }
   if (names_a_folder(resume)) return resume;
-  const fs::path step_0 = step_0_folder(session_);
+  fs::path step_0 = step_0_folder(session_);
   if (!fs::exists(step_0 / "manifest.json")) {
     core::bad_input("there is no model in ", step_0.string(), "; run caravan upcycle ", session_.config.file, " first");
   }

@@ -19,9 +19,9 @@ RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::Shar
       save_(session.world, session.config.checkpoint.asynchronous,
             {.before = [lock] { lock->require_ours(); },
              .after =
-                 [this, lock] {
+                 [this, lock](const std::function<void()>& moved) {
                    const comm::Failure lost = comm::attempt([lock] { lock->require_ours(); });
-                   if (!doubtful_ && lost.code == core::ExitCode::done) retention_.apply();
+                   if (!doubtful_ && lost.code == core::ExitCode::done) retention_.apply(moved);
                  }}) {
   constexpr double slow_storage = 100e6;  // bytes a second
   const std::vector<checkpoint::Piece> own = pieces();

@@ -44,6 +44,7 @@ pid_t spawn(const std::vector<std::string>& words, const std::vector<std::string
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   std::vector<char*> environment = environment_without(hidden);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 
 #include "comm/communicator.hpp"
+#include "core/awake_clock.hpp"
 #include "train/deadline.hpp"
 #include "train/saver.hpp"
 
@@ -30,27 +30,29 @@ class Boundary {
       : world_(world), saver_(saver), deadline_(deadline), save_seconds_(save_seconds), patience_(patience) {}
 
   /// Collective. ahead: seconds that the next piece of work may take. saves: a save begins before it. Throws
-  /// AgreedError (exit 76), naming ranks, when the writing of a save does not go on; the process of such a rank ends
-  /// here, since a thread that never returns from the system would hold up every other way out.
+  /// AgreedError (exit 76), naming ranks, when the writing of a save does not go on; the process of a rank that has
+  /// not written ends here, since a thread that never returns from the system would hold up every other way out.
   Agreement agree(double ahead, bool saves = false);
 
   /// A save, or its next stroke, has begun.
-  void save_begun() { save_begun_ = Clock::now(); }
-  void stroke_begun() { stroke_begun_ = Clock::now(); }
+  void save_begun() { save_begun_.restart(); }
+  void stroke_begun() { stroke_begun_.restart(); }
 
   Deadline& deadline() { return deadline_; }
+  /// For what the deadline is told of: a suspension says nothing about the next step.
+  core::AwakeStopwatch stopwatch() const { return core::AwakeStopwatch(clock_); }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  [[noreturn]] void end_over_hung_writers(bool own);
+  [[noreturn]] void end_over_hung_writers(bool hung, bool unwritten);
 
   comm::Communicator& world_;
   Saver& saver_;
   Deadline deadline_;
   double save_seconds_;
   double patience_;
-  Clock::time_point save_begun_ = Clock::now();
-  Clock::time_point stroke_begun_ = save_begun_;
+  core::AwakeClock clock_;
+  core::AwakeStopwatch save_begun_{clock_};
+  core::AwakeStopwatch stroke_begun_{clock_};
   std::int64_t signal_ = 0;  // once agreed on, it ends the loop
   bool late_ = false;        // likewise
 };

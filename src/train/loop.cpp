@@ -99,9 +99,9 @@ class Loop {
   template <typename Work>
   void stall(SaveTimes& times, const Work& work) {
     watch::activity().enter_phase("save");
-    const auto start = Clock::now();
+    const core::AwakeStopwatch stopwatch = boundary_.stopwatch();
     work();
-    const double seconds = seconds_since(start);
+    const double seconds = stopwatch.seconds();
     stalled_ += seconds;
     times.stalled = times.stalled.value_or(0) + seconds;
   }
@@ -133,6 +133,7 @@ class Loop {
     saving_ += write_seconds + stalled_ - before;
     if (!what) return;
     times.durable = saving_;
+    counted_ = true;
     boundary_.deadline().saved(saving_);
     core::log("saved ", *what, " (stalled ", text_of(stalled_), ", durable after ", text_of(saving_), ")");
   }
@@ -159,14 +160,15 @@ class Loop {
   Agreement step() {
     Saver& saver = parts_.saver;
     const auto start = Clock::now();
+    const core::AwakeStopwatch stopwatch = boundary_.stopwatch();
     watch::activity().enter_step(progress_.step + 1);
     parts_.trainer.clock().begin(Phase::data);
     const data::GlobalBatch global = parts_.batches.next(progress_.position);
     const StepReport report = compute_step(parts_, global, progress_);
     const double seconds = seconds_since(start);
+    boundary_.deadline().stepped(stopwatch.seconds());
     StepExtras extras;
     extras.irregular = guard_.look_at(report, global);
-    boundary_.deadline().stepped(seconds);
     if (parts_.slow_ranks) extras.slowest = parts_.slow_ranks->after_step(progress_.step);
     if (profiler_) extras.profile = profiler_->step(seconds, report.phases);
     std::optional<double> held_out_loss;
@@ -180,9 +182,8 @@ class Loop {
     SaveTimes& times = extras.save;
     if (saver.under_way() && now.written) advance(now.write_seconds, times);
     if (progress_.step == last_ || now.stop() || (save_due_ && !report.skipped)) {
-      const bool first = !saver.under_way();
       now = finish(times, now);
-      if (first || progress_.step == last_ || !now.too_late) {
+      if (!counted_ || progress_.step == last_ || !now.too_late) {
         begin(times, held_out_loss, report.skipped);
       } else {
         core::log_warning("there is no time left for another save; the newest is of an earlier step");
@@ -206,6 +207,7 @@ class Loop {
   NumericsGuard guard_;
   std::optional<Profiler> profiler_;
   bool save_due_ = false;
+  bool counted_ = false;  // a checkpoint of this start does
   // Of the newest save, in seconds:
   double stalled_ = 0;
   double saving_ = 0;  // in which it was worked on

@@ -98,7 +98,7 @@ TEST_CASE("a save counts when all shards and then the manifest are there, and ho
   Rows rows(*world, 64);
   rows.fill(3);
   std::vector<bool> counted;
-  BackgroundSave save(*world, in_background, {.after = [&] { counted.push_back(committed(folder)); }});
+  BackgroundSave save(*world, in_background, {.after = [&](const auto&) { counted.push_back(committed(folder)); }});
   save.reserve(rows.pieces());
   save.begin({.folder = folder, .step = 3}, rows.pieces());
   rows.fill(4);
@@ -151,7 +151,6 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
   const auto checkpoints = shared(*world, scratch);
-  const int before = threads();
   Rows rows(*world, 64);
   rows.fill(5);
   int counted = 0;
@@ -161,7 +160,8 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
                            [&] {
                              if (refused) core::bad_input("the lock is lost");
                            },
-                       .after = [&] { ++counted; }});
+                       .after = [&](const auto&) { ++counted; }});
+  const int before = threads();
   save.begin({.folder = checkpoint::step_folder(checkpoints, 1), .step = 1}, rows.pieces());
   finish(save);
 
@@ -252,7 +252,7 @@ TEST_CASE("many saves need no more memory than the first ones") {
   const auto checkpoints = shared(*world, scratch);
   checkpoint::Retention retention(checkpoints, {2, 0, false});
   Rows rows(*world, 1024);  // 2 MiB a rank
-  BackgroundSave save(*world, true, {.after = [&] { retention.apply(); }});
+  BackgroundSave save(*world, true, {.after = [&](const auto& moved) { retention.apply(moved); }});
   std::int64_t before = 0;
   constexpr std::int64_t warm_up = 20;
   for (std::int64_t step = 1; step <= warm_up + 200; ++step) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A storage that ceases to answer, and one that is slow: the job ends with 76 and a report on standard error that names
 # the rank that hangs, also when the watchdog's own files are on that storage, and in every command; but a rank that
-# moves bytes is waited for, longer than watchdog.seconds.
+# moves bytes is waited for, longer than watchdog.seconds. So is a job that was suspended.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 library=$CARAVAN_TEST_LIBRARIES/libstuck_files.so
@@ -65,8 +65,26 @@ undisturbed
 [ -z "$(ls -A -- "$work/slow" | grep watchdog || true)" ] || fail "a watchdog left files"
 say "export: a rank that writes slowly is waited for"
 
-# The thread that writes one rank's checkpoint hangs: no collective waits for it, and training goes on meanwhile.
+# Suspended while both ranks write, twice as long as watchdog.seconds, of which a second at most counts; a write takes one more.
 make_origin 5000 20 2 1 1
+copy_run origin suspended
+under fsync "$work/suspended/checkpoints" CARAVAN_STUCK_TENTHS=10
+start_in_background train "--run.folder=$work/suspended" --watchdog.seconds=4
+undisturbed
+until saving suspended && [ "$(writers)" -eq 2 ]; do run_for 0.01 || fail "training ended before it saved"; done
+run_for 0.3 || fail "training ended while it saved"
+begun=$unfinished
+nap 8
+while [ "$(last_checkpoint suspended)" -lt "$begun" ]; do
+  run_for 0.1 || { wait_for_end; fail "a job that was suspended in a save ended with $status"; }
+done
+kill -TERM "${pids[@]}"
+go_on
+wait_for_end
+[ "$status" -eq 75 ] || fail "a job that was suspended ended with $status instead of 75"
+say "train: a job that was suspended while it saved goes on"
+
+# The thread that writes one rank's checkpoint hangs: no collective waits for it, and training goes on meanwhile.
 copy_run origin writer
 under fsync "$work/writer/checkpoints" "CARAVAN_STUCK_WHEN=$work/gone" CARAVAN_STUCK_RANK=1
 rm -f -- "$work/gone"

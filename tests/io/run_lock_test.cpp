@@ -179,6 +179,18 @@ TEST_CASE("a lock that another start has moved aside and puts back was never los
   lock.require_ours();
 }
 
+TEST_CASE("a run whose lock was gone for a while and is there again goes on with it") {
+  const test::ScratchFolder folder;
+  io::RunLock lock(folder.path(), quick);
+  std::filesystem::rename(folder / "lock", folder / "aside");
+  REQUIRE(comes([&] { return has_lost(lock); }));
+  std::filesystem::rename(folder / "aside", folder / "lock");
+  CHECK_FALSE(has_lost(lock));
+  lock.require_ours();
+  spoil(folder);
+  CHECK(comes([&] { return is_renewed(folder); }));
+}
+
 TEST_CASE("the heartbeat goes on whatever the process does, in place") {
   const test::ScratchFolder folder;
   const io::RunLock lock(folder.path(), quick);

@@ -81,6 +81,14 @@ TEST_CASE("the last save is begun while there is time for it") {
   CHECK(slow.progress.step == 3);
   CHECK(slow.saves == Steps{1, 2});
   CHECK_FALSE(slow.under_way());
+
+  // And when that of step 4 counts, none that is known to take longer than what is left is begun after step 5.
+  Run counted(grid, data.file);
+  counted.write_seconds = 600;
+  counted.deadline = {first ? std::optional(now + 500) : std::nullopt, 5, 1};
+  CHECK(counted.go(4, 0) == train::Ended::stopped);
+  CHECK(counted.progress.step == 5);
+  CHECK(counted.saves == Steps{4});
 }
 
 TEST_CASE("a save is due when the newest one began long enough ago") {
