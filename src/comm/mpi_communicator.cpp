@@ -179,7 +179,9 @@ void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     if (tries % 1024 != 1023) continue;
-    if (const std::string* verdict = activity.verdict()) give_up(*verdict);
+    if (activity.has_verdict()) {
+      if (const auto verdict = activity.take_verdict()) throw core::Error(core::ExitCode::peer_lost, *verdict);
+    }
     constexpr double longest_round = 5;
     const auto now = Clock::now();
     waited += std::min(longest_round, std::chrono::duration<double>(now - looked).count());

@@ -31,17 +31,17 @@ BlockedSignals::~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &former_, nullp
 
 void name_this_thread(const char* name) { pthread_setname_np(pthread_self(), name); }
 
-Attendance::Attendance() {
+AtWork::AtWork() {
   const std::lock_guard guard(present().mutex);
   present().tasks.push_back(gettid());
 }
 
-Attendance::~Attendance() {
+AtWork::~AtWork() {
   const std::lock_guard guard(present().mutex);
   std::erase(present().tasks, gettid());
 }
 
-std::vector<int> attendants() {
+std::vector<int> workers() {
   const std::lock_guard guard(present().mutex);
   return present().tasks;
 }

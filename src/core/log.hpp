@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <future>
 #include <string>
 
 #include "core/error.hpp"
@@ -19,10 +20,15 @@ void log_line(const std::string& line);
 void log_warning(const std::string& line);
 /// One line on standard error from any rank: "error: …", with the rank when there is more than one.
 void log_error(const std::string& line);
-/// What log_error() writes, with the end of the line.
+/// What log_error() writes, with the end of the line; the same as a warning.
 std::string error_text(const std::string& line);
-/// Of log.txt; -1: none is open.
-int log_descriptor();
+std::string warning_text(const std::string& line);
+/// Begins to write such a text to standard error and then to log.txt, with write(2), by a thread of its own: the one
+/// may be a pipe that nobody empties, the other one on a file system that does not answer. Ready when all is there; not
+/// valid when the system has no thread left: then nothing is written.
+std::future<void> write_apart(const std::string& text);
+/// Writes it to standard error, with write(2).
+void write_to_stderr(const std::string& text);
 
 template <typename... Parts>
 void log(const Parts&... parts) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 namespace caravan::watch {
 namespace {
@@ -122,6 +123,43 @@ void Activity::enter_phase(const char* phase) {
   copy_text(now_.doing.phase, phase);
   now_.doing.since = nanoseconds(Clock::now());
   put_doing();
+}
+
+void Activity::give_verdict(Verdict verdict) {
+  const std::lock_guard lock(mutex_);
+  verdict_ = std::move(verdict);
+  taken_ = false;
+  has_verdict_.store(true, std::memory_order_release);
+}
+
+void Activity::clear_verdict() {
+  const std::lock_guard lock(mutex_);
+  verdict_.reset();
+  taken_ = false;
+  has_verdict_.store(false, std::memory_order_release);
+}
+
+bool Activity::withdraw_verdict() {
+  const std::lock_guard lock(mutex_);
+  if (!verdict_ || taken_) return false;
+  verdict_.reset();
+  has_verdict_.store(false, std::memory_order_release);
+  return true;
+}
+
+std::optional<std::string> Activity::take_verdict() {
+  const std::lock_guard lock(mutex_);
+  if (!verdict_) return std::nullopt;
+  if (!taken_) {
+    const Doing& doing = now_.doing;
+    if (doing.waiting == 0 || doing.number != verdict_->number) return std::nullopt;
+    const Membership& group = now_.groups[static_cast<std::size_t>(doing.slot)];
+    if (group.id != verdict_->id || group.color != verdict_->color) return std::nullopt;
+  }
+  taken_ = true;
+  failure_ = verdict_->text;
+  failed_.store(true, std::memory_order_relaxed);
+  return failure_;
 }
 
 void Activity::fail(const std::string& text) {

@@ -55,6 +55,13 @@ struct Page {
   Published read() const;
 };
 
+/// Why a collective does not end.
+struct Verdict {
+  std::string text;
+  std::int32_t id = -1, color = 0;  // of the group
+  std::int64_t number = 0;          // of the collective in it
+};
+
 /// What this process publishes: by its main thread, with a few stores a collective and without any system call.
 class Activity {
  public:
@@ -78,9 +85,17 @@ class Activity {
   /// page begins with what the former one held.
   void publish_to(Page* page);
 
-  /// Found by the watchdog, for the main thread to throw where it waits; null: nothing.
-  const std::string* verdict() const { return verdict_.load(std::memory_order_acquire); }
-  void set_verdict(const std::string* text) { verdict_.store(text, std::memory_order_release); }
+  /// Found by the watchdog, for the main thread to throw where it waits. It stands once it has been taken: then every
+  /// later collective throws it, too, until it is cleared.
+  void give_verdict(Verdict verdict);
+  void clear_verdict();
+  /// Takes it back, because the collective has ended; false when it has been taken, or there is none.
+  bool withdraw_verdict();
+  /// Whether there is any: cheap.
+  bool has_verdict() const { return has_verdict_.load(std::memory_order_acquire); }
+  /// On the main thread: the text, when it is about the collective that this thread waits for, or stands. As fail():
+  /// who takes it throws it.
+  std::optional<std::string> take_verdict();
   /// How much longer than its deadline a collective waits for the watchdog's verdict, in seconds; 0 without one.
   double patience() const { return patience_.load(std::memory_order_relaxed); }
   void set_patience(double seconds) { patience_.store(seconds, std::memory_order_relaxed); }
@@ -97,11 +112,13 @@ class Activity {
   Page own_;
   Page* page_ = &own_;
   Published now_;
-  std::atomic<const std::string*> verdict_{nullptr};
   std::atomic<double> patience_{0};
   std::atomic<bool> failed_{false};
-  mutable std::mutex mutex_;  // of failure_
+  std::atomic<bool> has_verdict_{false};
+  mutable std::mutex mutex_;  // of what follows
   std::string failure_;
+  std::optional<Verdict> verdict_;
+  bool taken_ = false;
 };
 
 /// Of this process.

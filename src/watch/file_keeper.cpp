@@ -57,7 +57,9 @@ struct FileKeeper::Shared {
       if (!alarm && stack == given) stack.clear();
       wake.wait_for(lock, Seconds(times.tick), [this] { return ending || !tasks.empty(); });
     }
+    const std::vector<Task> last = std::move(tasks);
     lock.unlock();
+    for (const Task& task : last) task(folder);
     folder.clean_up();
     lock.lock();
     done = true;

@@ -173,21 +173,31 @@ std::vector<int> hung(const std::vector<int>& ranks, const std::vector<RankState
   return found;
 }
 
+namespace {
+
+std::vector<std::string> late_lines(const std::vector<int>& ranks, const std::vector<RankState>& states) {
+  std::vector<std::string> lines;
+  // Who does not move first: the others may only be late for its sake.
+  for (const bool moves : {false, true}) {
+    for (const int rank : ranks) {
+      const RankState& state = states[static_cast<std::size_t>(rank)];
+      if (state.moves == moves) lines.push_back(late_line(state, rank));
+    }
+  }
+  if (lines.size() > most_lines) {
+    const std::size_t more = lines.size() - most_lines;
+    lines.resize(most_lines);
+    lines.push_back(core::concat(more, " more ranks are late"));
+  }
+  return lines;
+}
+
+}  // namespace
+
 std::string describe(const Finding& finding, const std::vector<RankState>& states) {
   std::vector<std::string> lines;
   if (finding.kind == Finding::Kind::late) {
-    // Who does not move first: the others may only be late for its sake.
-    for (const bool moves : {false, true}) {
-      for (const int rank : finding.ranks) {
-        const RankState& state = states[static_cast<std::size_t>(rank)];
-        if (state.moves == moves) lines.push_back(late_line(state, rank));
-      }
-    }
-    if (lines.size() > most_lines) {
-      const std::size_t more = lines.size() - most_lines;
-      lines.resize(most_lines);
-      lines.push_back(core::concat(more, " more ranks are late"));
-    }
+    lines = late_lines(finding.ranks, states);
   } else {
     lines.push_back(heading(finding));
   }
@@ -206,6 +216,24 @@ std::string describe_alone(const std::vector<RankState>& states) {
   }
   if (states.size() > lines.size()) lines.push_back(core::concat(states.size() - lines.size(), " more ranks"));
   return core::concat("no rank waits for another, and none goes on: ", sentence(lines), advice);
+}
+
+bool first_to_tell(const std::vector<RankState>& states, int asking, double seconds) {
+  const std::vector<int> late = find_late(states, asking).ranks;
+  for (int rank = 0; rank < asking; ++rank) {
+    const RankState& state = states[static_cast<std::size_t>(rank)];
+    if (waits(state) && state.seconds >= seconds && find_late(states, rank).ranks == late) return false;
+  }
+  return true;
+}
+
+std::string describe_work(const std::vector<RankState>& states, int asking) {
+  const std::vector<int> late = find_late(states, asking).ranks;
+  std::vector<std::string> lines = late_lines(late, states);
+  for (std::string& line : waiting_lines(states)) lines.push_back(std::move(line));
+  return sentence(lines) +
+         (late.size() == 1 ? "It is waited for, since it reads, writes, faults memory in or begins something else"
+                           : "They are waited for, since they read, write, fault memory in or begin something else");
 }
 
 }  // namespace caravan::watch

@@ -39,4 +39,10 @@ std::string describe(const Finding& finding, const std::vector<RankState>& state
 /// The same when nobody waits: each rank works, or hangs, by itself.
 std::string describe_alone(const std::vector<RankState>& states);
 
+/// Whether no rank before `asking` has waited for so long, in seconds, for the same late ranks.
+bool first_to_tell(const std::vector<RankState>& states, int asking, double seconds);
+
+/// One line, for a person, on the late ranks that `asking` waits for and goes on waiting for, since they work.
+std::string describe_work(const std::vector<RankState>& states, int asking);
+
 }  // namespace caravan::watch

@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -59,18 +60,21 @@ std::string proc_file(int task, const char* name) {
   return text.str();
 }
 
-std::uint64_t signs_of(int task) {
+/// Nothing when the thread has ended.
+std::optional<std::uint64_t> signs_of(int task) {
   std::uint64_t sum = 0;
-  // "PID (name) state ppid pgrp session tty tpgid flags minflt cminflt majflt …"; the name may hold anything.
-  const std::string stat = proc_file(task, "stat");
-  std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(") ") + 2)));
   std::string field;
-  for (int i = 0; i < 10 && fields >> field; ++i) {
-    if (i == 7 || i == 9) sum += std::strtoull(field.c_str(), nullptr, 10);
-  }
   std::istringstream io(proc_file(task, "io"));  // "rchar: N", "wchar: N", …; not on every kernel
   for (std::uint64_t value = 0; io >> field >> value;) {
     if (field == "rchar:" || field == "wchar:" || field == "read_bytes:") sum += value;
+  }
+  // After the other one: a thread that is there now was there then.
+  // "PID (name) state ppid pgrp session tty tpgid flags minflt cminflt majflt …"; the name may hold anything.
+  const std::string stat = proc_file(task, "stat");
+  if (stat.empty()) return std::nullopt;
+  std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(") ") + 2)));
+  for (int i = 0; i < 10 && fields >> field; ++i) {
+    if (i == 7 || i == 9) sum += std::strtoull(field.c_str(), nullptr, 10);
   }
   return sum;
 }
@@ -94,14 +98,20 @@ MainThread::~MainThread() {
   if (signal_ != 0) sigaction(signal_, &former_, nullptr);
 }
 
-std::uint64_t MainThread::signs_of_work(std::span<const int> but) {
-  std::uint64_t sum = 0;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", ignored)) {
-    const int task = std::atoi(entry.path().filename().c_str());
-    if (std::find(but.begin(), but.end(), task) == but.end()) sum += signs_of(task);
-  }
-  return sum;
+std::uint64_t MainThread::signs_of_work(const std::vector<int>& workers) {
+  std::erase_if(seen_, [&](const auto& one) {
+    return one.first != task_ && std::find(workers.begin(), workers.end(), one.first) == workers.end();
+  });
+  const auto look_at = [&](int task) {
+    const std::optional<std::uint64_t> now = signs_of(task);
+    if (!now) return;
+    std::uint64_t& before = seen_[task];
+    signs_ += *now >= before ? *now - before : *now;  // less: of another thread, under the number of one that has ended
+    before = *now;
+  };
+  look_at(task_);
+  for (const int worker : workers) look_at(worker);
+  return signs_;
 }
 
 std::string MainThread::stack(double seconds, const std::function<void()>& meanwhile) const {

@@ -4,8 +4,9 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
-#include <span>
+#include <map>
 #include <string>
+#include <vector>
 
 namespace caravan::watch {
 
@@ -18,10 +19,10 @@ class MainThread {
   MainThread(const MainThread&) = delete;
   MainThread& operator=(const MainThread&) = delete;
 
-  /// Changes while any thread of the process but these (as the kernel numbers them) faults memory in, reads or writes:
-  /// signs of life in a long computation, or in a save that other threads do. The threads to leave out are those that
-  /// write as long as the process lives, whatever it does: core::attendants().
-  static std::uint64_t signs_of_work(std::span<const int> but);
+  /// Grows while the thread, or one of these that work for it (as the kernel numbers them), faults memory in, reads or
+  /// writes: signs of life in a long computation, or in a save that other threads do. That one of them ends is none:
+  /// whoever waits for it goes on then, and shows so itself. For one thread at a time.
+  std::uint64_t signs_of_work(const std::vector<int>& workers);
 
   /// Its stack, a line per frame, the innermost first; or in one line why there is none, after so many seconds. Calls
   /// `meanwhile` now and then.
@@ -33,6 +34,8 @@ class MainThread {
   int task_;        // the kernel's number of the thread
   int signal_ = 0;  // 0: none was free
   struct sigaction former_ {};
+  std::map<int, std::uint64_t> seen_;  // of each thread, when last looked at
+  std::uint64_t signs_ = 0;
 };
 
 }  // namespace caravan::watch

@@ -76,7 +76,7 @@ Watchdog::~Watchdog() {
     core::leave_within(timing_.stack, core::ExitCode::peer_lost, activity().failure().value_or(text));
   }
   activity().set_patience(0);
-  activity().set_verdict(nullptr);
+  activity().clear_verdict();
   activity().publish_to(nullptr);
 }
 
@@ -111,7 +111,7 @@ void Watchdog::watch() {
 void Watchdog::look(const RankState& now, double passed) {
   std::uint64_t signs = signs_;
   // Looking costs more the more threads there are, and says nothing about a rank that has just done something.
-  if (!now.waiting && now.seconds > timing_.deadline / 4) signs = MainThread::signs_of_work(core::attendants());
+  if (!now.waiting && now.seconds > timing_.deadline / 4) signs = main_.signs_of_work(core::workers());
   // A state shorter than the time between two looks is a new one.
   const bool same = now.waiting == before_.waiting && now.seconds >= before_.seconds && now.number == before_.number &&
                     now.group == before_.group && now.phase == before_.phase;
@@ -120,6 +120,7 @@ void Watchdog::look(const RankState& now, double passed) {
     // The ranks look one after the other: often the first one's report is the end. Rank 0's is in the run's log, too.
     look_at_ = timing_.deadline + timing_.again * pages_->rank() / pages_->ranks();
     yielded_ = 0;
+    told_at_.reset();
     if (std::exchange(put_off_, false)) activity().set_patience(timing_.patience);
   }
   quiet_ = !now.waiting && same && signs == signs_ ? quiet_ + passed : 0;
@@ -165,6 +166,7 @@ void Watchdog::look_for_late(const RankState& waiting) {
   if (finding.kind == Finding::Kind::late && finding.ranks.empty()) {
     put_off_ = true;
     activity().set_patience(timing_.patience + own().seconds);  // at least what the collective itself has counted
+    tell_who_is_waited_for(states);
     return;
   }
   if (!leads()) return;
@@ -176,13 +178,24 @@ void Watchdog::look_for_late(const RankState& waiting) {
     std::string text = describe(finding, states) + note();
     if (finding.kind == Finding::Kind::late) text += stacks(states, finding.ranks);
     if (still_waits() && !ended_after(0)) {
-      verdict_ = std::move(text);
-      activity().set_verdict(&verdict_);
-      if (ended_after(timing_.stack) || (!activity().failure() && !still_waits())) return;
-      core::leave_at_once(core::ExitCode::peer_lost, verdict_);  // the main thread hangs, perhaps inside of MPI
+      activity().give_verdict({text, waiting.group.id, waiting.group.color, waiting.number});
+      if (!void_verdict(still_waits, text)) return;
     }
   }
   withdraw();
+}
+
+bool Watchdog::void_verdict(const std::function<bool()>& still_waits, const std::string& text) {
+  std::optional<double> passed;
+  for (double waited = 0; waited < timing_.stack; waited += *passed) {
+    passed = passed_in(timing_.tick / 2);
+    pages_->own().beat.fetch_add(1, std::memory_order_relaxed);
+    // Nor does it wait any more when another error is on its way: then nobody throws the verdict.
+    if (!still_waits() && activity().withdraw_verdict()) return true;
+    if (!passed) return false;
+  }
+  if (!activity().failure() && !still_waits()) return false;
+  core::leave_at_once(core::ExitCode::peer_lost, text);  // the main thread hangs, perhaps inside of MPI
 }
 
 void Watchdog::end_if_nobody_waits() {

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,9 +38,9 @@ struct Timing {
 /// When the main thread has waited in a collective for the deadline, its watchdog looks at what all ranks publish until
 /// each has been seen to move, or has not for long enough, and finds who is late. A late rank that shows signs of
 /// progress (it computes, or moves bytes) is waited for: then the collective's own deadline is put off, and the
-/// watchdog looks again later. Else it raises the alarm, unless another rank has; asks for the late rank's stack; and
-/// hands the report to the main thread, which throws it out of the collective (exit 76). If the collective ends
-/// meanwhile, the alarm is withdrawn.
+/// watchdog looks again later, and says once per deadline who it is. Else it raises the alarm, unless another rank has;
+/// asks for the late rank's stack; and hands the report to the main thread, which throws it out of the collective (exit
+/// 76). If the collective ends meanwhile, the alarm is withdrawn.
 ///
 /// When no rank waits and none has shown a sign of progress for the deadline, which is a hang outside of collectives or
 /// a job of one rank, one watchdog prints what it knows with the stack of its main thread, and ends the process (exit
@@ -67,6 +68,11 @@ class Watchdog {
   RankState own() const;
   void look(const RankState& now, double passed);
   void look_for_late(const RankState& waiting);
+  /// After the verdict has been given: whether it is void, since the collective has ended before the main thread took
+  /// it. Ends the process when the main thread neither goes on nor throws it in time.
+  bool void_verdict(const std::function<bool()>& still_waits, const std::string& text);
+  /// Of the ranks that this one waits for and that work, now and then; unless another rank says the same.
+  void tell_who_is_waited_for(const std::vector<RankState>& states);
   void end_if_nobody_waits();
   /// Ends the process when it has been for too long.
   bool error_is_on_its_way(double passed);
@@ -94,17 +100,18 @@ class Watchdog {
   std::string host_;
   std::filesystem::path folder_;
   MainThread main_;
-  std::string verdict_;
 
   // Of the thread that watches:
   RankState before_;
   std::uint64_t signs_ = 0;
-  double waited_ = 0;     // in the same collective
-  double look_at_ = 0;    // for the late rank, when it has waited so long
-  bool put_off_ = false;  // the collective's own deadline
-  double quiet_ = 0;      // without any sign of progress
-  double stuck_ = 0;      // since an error is on its way
-  int yielded_ = 0;       // to another rank of this node that was to report
+  double waited_ = 0;              // in the same collective
+  double look_at_ = 0;             // for the late rank, when it has waited so long
+  bool put_off_ = false;           // the collective's own deadline
+  std::optional<double> told_at_;  // `waited_`, when it was last told who is waited for
+  std::future<void> told_;         // when that has been written
+  double quiet_ = 0;               // without any sign of progress
+  double stuck_ = 0;               // since an error is on its way
+  int yielded_ = 0;                // to another rank of this node that was to report
   bool files_answer_ = true;
   std::map<int, RankState> elsewhere_;  // of ranks of other nodes, when last read
   bool stack_given_ = false;            // for the alarm

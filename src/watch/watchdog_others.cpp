@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "watch/watchdog.hpp"
 
 namespace caravan::watch {
@@ -95,6 +96,16 @@ Finding Watchdog::judge(const std::vector<RankState>& states) const {
   finding.ranks = hung(finding.ranks, states, timing_.deadline);
   if (finding.ranks.empty()) finding.ranks = hung(late_for_anybody(states), states, timing_.deadline);
   return finding;
+}
+
+void Watchdog::tell_who_is_waited_for(const std::vector<RankState>& states) {
+  if (told_at_ && waited_ - *told_at_ < timing_.deadline) return;
+  // A line is dropped while nobody takes the former one.
+  if (told_.valid() && told_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  // What is known of another rank may be a little older; who has waited for so long will say so before long.
+  if (!first_to_tell(states, pages_->rank(), timing_.deadline / 2)) return;
+  told_at_ = waited_;
+  told_ = core::write_apart(core::warning_text(describe_work(states, pages_->rank())));
 }
 
 bool Watchdog::leads() {

@@ -57,7 +57,7 @@ std::optional<std::string> give_up(Communicator& world, Communicator& hasty, int
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   std::optional<std::string> report = lost(hasty.broadcast(what, &data, 1, core::DType::f64, late));
-  watch::activity().set_verdict(nullptr);  // it would end the program
+  watch::activity().clear_verdict();  // it would end the program
   if (report) test::write_text(told, *report);
   let_arrive(world, data);
   CHECK(world.all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
@@ -198,7 +198,7 @@ TEST_CASE("two ranks that wait for each other in different collectives are both 
     const auto from_second = [&] { return lost(second->broadcast("from rank 1", &of_second, 1, core::DType::f64, 1)); };
     // Each wants what the other one will send later. Whoever gives up goes on, which frees the other one.
     report = me == 0 ? from_second() : from_first();
-    watch::activity().set_verdict(nullptr);  // it would end the program
+    watch::activity().clear_verdict();  // it would end the program
     CHECK_FALSE((me == 0 ? from_first() : from_second()).has_value());
     let_arrive(*world, of_first);
     let_arrive(*world, of_second);

@@ -6,7 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -15,6 +14,7 @@
 #include "core/log.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/full_pipe.hpp"
 
 namespace caravan::core {
 namespace {
@@ -58,23 +58,6 @@ struct NeverDone {
   }
 };
 
-/// A pipe that takes no more bytes.
-struct FullPipe {
-  std::array<int, 2> ends{};
-  FullPipe() {
-    REQUIRE(pipe(ends.data()) == 0);
-    fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    const std::array<char, 512> bytes{};
-    while (write(ends[1], bytes.data(), bytes.size()) > 0) continue;
-    fcntl(ends[1], F_SETFL, 0);
-  }
-  ~FullPipe() {
-    for (const int end : ends) close(end);
-  }
-  FullPipe(const FullPipe&) = delete;
-  FullPipe& operator=(const FullPipe&) = delete;
-};
-
 }  // namespace
 
 TEST_CASE("a process leaves with code and message while another thread hangs, and runs no destructor") {
@@ -94,7 +77,7 @@ TEST_CASE("a process leaves with code and message while another thread hangs, an
 }
 
 TEST_CASE("a standard error that takes nothing does not keep a process from leaving") {
-  const FullPipe pipe;
+  const test::FullPipe pipe;
   const Ended ended = in_child(pipe.ends[1], [] { leave_at_once(ExitCode::storage_full, "nobody reads this"); });
   CHECK(ended.code == 74);
   CHECK(ended.seconds >= 2.5);  // it gave the message three seconds

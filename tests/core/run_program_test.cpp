@@ -60,20 +60,20 @@ TEST_CASE("a program's end is not that of the pipe, which what it left behind ke
   CHECK(Clock::now() - start < 4s);  // half of it is what a slow machine may take
 }
 
-TEST_CASE("a thread in the background takes no signal, and an attendant is known as one while it lives") {
+TEST_CASE("a thread in the background takes no signal, and a worker is known as one while it lives") {
   sigset_t seen{};
   std::vector<int> present;
   int task = 0;
-  core::start_attendant("caravan-test", [&] {
+  core::start_thread("caravan-test", [&] {
     pthread_sigmask(SIG_SETMASK, nullptr, &seen);
     task = gettid();
-    present = core::attendants();
+    present = core::workers();
   }).join();
   CHECK(sigismember(&seen, SIGUSR1) == 1);
   CHECK(sigismember(&seen, SIGTERM) == 1);
   CHECK(present == std::vector<int>{task});
-  CHECK(core::attendants().empty());
-  core::start_thread("caravan-test", [&] { present = core::attendants(); }).join();
+  CHECK(core::workers().empty());
+  core::start_attendant("caravan-test", [&] { present = core::workers(); }).join();
   CHECK(present.empty());
   sigset_t own;
   pthread_sigmask(SIG_SETMASK, nullptr, &own);

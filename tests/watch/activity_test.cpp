@@ -118,6 +118,45 @@ TEST_CASE("a reader never sees half of a change") {
   CHECK(torn == 0);
 }
 
+TEST_CASE("a verdict is thrown by the collective that it is about, and by all others from then on") {
+  Activity one;
+  const int world = one.add_group("world", 0, 0), tp = one.add_group("tp", 2, 6);
+  const auto begin = [&](int slot, std::int64_t number) {
+    one.begin(slot, number);
+    one.wait(slot, number, "sum", Clock::now());
+  };
+  CHECK_FALSE(one.withdraw_verdict());
+  begin(tp, 7);
+  one.give_verdict({"rank 3 is late", 2, 6, 7});
+  SECTION("of which one alone") {
+    one.go_on(Clock::now());
+    CHECK_FALSE(one.take_verdict());  // it has ended
+    begin(tp, 8);
+    CHECK_FALSE(one.take_verdict());
+    begin(world, 7);
+    CHECK_FALSE(one.take_verdict());
+    CHECK_FALSE(one.failure());
+    CHECK(one.has_verdict());
+    CHECK(one.withdraw_verdict());
+    CHECK_FALSE(one.has_verdict());
+    begin(tp, 7);
+    CHECK_FALSE(one.take_verdict());
+  }
+  SECTION("and who has taken it throws it, whatever else ends") {
+    CHECK(one.take_verdict() == "rank 3 is late");
+    CHECK(one.failure() == "rank 3 is late");
+    CHECK_FALSE(one.withdraw_verdict());
+    one.go_on(Clock::now());
+    begin(world, 9);
+    CHECK_FALSE(one.failure());
+    CHECK(one.take_verdict() == "rank 3 is late");
+    CHECK(one.failure() == "rank 3 is late");
+    one.clear_verdict();
+    CHECK_FALSE(one.has_verdict());
+    CHECK_FALSE(one.take_verdict());
+  }
+}
+
 TEST_CASE("another process reads the page, unless the key is another one's") {
   int ready[2], go[2];
   REQUIRE(pipe(ready) == 0);

@@ -46,6 +46,8 @@ class FileRank {
   }
   /// From now on it shows no sign of progress any more.
   void hang() { works_ = false; }
+  /// From now on it does.
+  void work() { works_ = true; }
   FileRank(const FileRank&) = delete;
   FileRank& operator=(const FileRank&) = delete;
 
@@ -88,6 +90,13 @@ inline bool comes(const std::function<bool()>& condition) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return true;
+}
+
+/// The verdict on the collective that this process waits for, as its main thread takes it.
+inline std::string comes_verdict() {
+  std::optional<std::string> verdict;
+  REQUIRE(comes([&] { return (verdict = activity().take_verdict()).has_value(); }));
+  return *verdict;
 }
 
 inline bool has(const std::string& text, const std::string& part) {

@@ -180,6 +180,30 @@ TEST_CASE("of the late ranks, those are hung that do not move or have shown no s
   CHECK(late_for_anybody(std::vector<RankState>(3)).empty());
 }
 
+TEST_CASE("who has waited for long for late ranks that work says so, first of those that wait for the same ones") {
+  Job job;
+  job.wait(0, tp_of(0), 11, "reduce");                                                // for 1
+  for (const int rank : {2, 4, 6}) job.wait(rank, dp_of(rank), 11, "sum gradients");  // for 0, so for 1
+  job.wait(5, tp_of(5), 12, "gather");                                                // for 4, so for 1
+  job.wait(7, dp_of(7), 11, "sum gradients");  // for 1, 3 and, by way of 5, for 1
+  CHECK(first_to_tell(job.states, 0, waited));
+  for (const int rank : {2, 4, 5, 6}) CHECK_FALSE(first_to_tell(job.states, rank, waited));
+  CHECK(first_to_tell(job.states, 7, waited));
+  job[0].seconds = waited - 1;
+  CHECK(first_to_tell(job.states, 2, waited));
+  CHECK_FALSE(first_to_tell(job.states, 4, waited));
+  CHECK(
+      describe_work(job.states, 0) ==
+      "rank 1 (host n00) is late: it computes since 11 min 40 s in step 41, phase backward, after \"gather\" (number "
+      "10 of group tp); ranks 2, 4, 6 and 7 wait since 10 min 00 s in step 41, phase backward, in \"sum gradients\" "
+      "(number 11 of group dp); rank 5 waits since 10 min 00 s in step 41, phase backward, in \"gather\" (number 12 of "
+      "group tp); rank 0 waits since 9 min 59 s in step 41, phase backward, in \"reduce\" (number 11 of group tp). It "
+      "is waited for, since it reads, writes, faults memory in or begins something else");
+  const std::string both = describe_work(job.states, 7);
+  CHECK(both.find("rank 1 (host n00) is late") < both.find("rank 3 (host n00) is late"));
+  CHECK(both.find("They are waited for, since they read") != std::string::npos);
+}
+
 TEST_CASE("another order of collectives on some ranks") {
   Job job;
   SECTION("a ring of waiting") {

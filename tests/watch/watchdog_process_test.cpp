@@ -6,8 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/background_thread.hpp"
 #include "core/leave.hpp"
+#include "core/log.hpp"
 #include "io/run_lock.hpp"
+#include "tests/support/full_pipe.hpp"
 #include "tests/watch/file_ranks.hpp"
 
 namespace caravan::watch {
@@ -86,6 +89,40 @@ TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its pr
   CHECK(has(text, "shows no progress since"));
 }
 
+TEST_CASE("a library's thread that reads as long as the process lives is no sign of its progress") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    std::thread([] {
+      for (;;) {
+        test::read_text("/proc/self/stat");
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }).detach();
+    alarm(static_cast<unsigned>(long_enough));
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "shows no progress since"));
+}
+
+TEST_CASE("a worker that ends is no sign of its process's progress, nor is one that lasts and does nothing") {
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
+    // More often than every `deadline` one ends, and none begins.
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < 100; ++i) {
+      workers.push_back(
+          core::start_thread("caravan-test", [i] { std::this_thread::sleep_for(std::chrono::milliseconds(200 * i)); }));
+    }
+    alarm(10);  // half of the time until the last one has ended
+    spin();
+  });
+  CHECK(code == 76);
+  CHECK(has(text, "shows no progress since"));
+}
+
 TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
   const test::ScratchFolder scratch;
   const auto go_on_for = [&](const std::function<void(int)>& work) {
@@ -111,13 +148,57 @@ TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memo
   CHECK(go_on_for([](int) { activity().enter_phase("forward"); }) == 0);
   const std::string file = (scratch / "written").string();
   CHECK(go_on_for([&](int) {  // by another thread, while this one waits for it
-          std::thread([&] {
+          core::start_thread("caravan-test", [&] {
             for (int i = 0; i < 100; ++i) {
               std::this_thread::sleep_for(std::chrono::milliseconds(10));
               test::write_text(file, "something");
             }
           }).join();
         }) == 0);
+}
+
+TEST_CASE("a rank that works is told to be waited for, in the log as on standard error, once per deadline") {
+  constexpr int lines = 4;
+  const test::ScratchFolder scratch;
+  const auto begin = Clock::now();
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    core::log_to_file((scratch / "log.txt").string());
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true, /*works=*/true);
+    const auto watchdog = zero.start();
+    zero.wait();
+    const auto told = [&] {
+      const std::string log = test::read_text(scratch / "log.txt");
+      return std::count(log.begin(), log.end(), '\n') >= lines;
+    };
+    if (!comes(told)) _exit(2);
+    _exit(std::chrono::duration<double>(Clock::now() - begin).count() >= lines * deadline ? 0 : 3);
+  });
+  CHECK(code == 0);
+  CHECK(has(text, "warning: rank 1 (host n07) is late: it computes since "));
+  CHECK(has(text, " in step 41, phase backward; rank 0 waits since "));
+  CHECK(has(text, ", in \"sum loss\" (number 11 of group world). It is waited for, since it reads, writes"));
+  const std::string log = test::read_text(scratch / "log.txt");
+  CHECK(text.substr(0, log.size()) == log);  // which is written second
+}
+
+TEST_CASE("a standard error that nobody empties holds up neither the watchdog nor what it finds") {
+  const test::ScratchFolder scratch;
+  const test::FullPipe pipe;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    dup2(pipe.ends[1], STDERR_FILENO);
+    alarm(static_cast<unsigned>(long_enough));
+    RankZero zero;
+    FileRank other(zero.folder, 1, /*beats=*/true, /*works=*/true);
+    const auto watchdog = zero.start();
+    zero.wait();
+    // Several lines are due by then.
+    if (!comes([] { return activity().patience() > Timing(deadline).patience + 4 * deadline; })) _exit(2);
+    other.hang();
+    _exit(comes([] { return activity().take_verdict().has_value(); }) ? 0 : 3);
+  });
+  CHECK(code == 0);
+  CHECK(text.empty());
 }
 
 TEST_CASE("a main thread that hangs inside of a collective's library does not keep its watchdog from ending the job") {
@@ -152,9 +233,8 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
         const Hanging before(hangs == before_the_watchdog_goes);
         kill_files(zero.folder);
         zero.wait();
-        if (!comes([] { return activity().verdict() != nullptr; })) _exit(2);
-        activity().fail(*activity().verdict());
-        throw core::Error(core::ExitCode::peer_lost, *activity().verdict());
+        if (!comes([] { return activity().has_verdict(); })) _exit(2);
+        throw core::Error(core::ExitCode::peer_lost, activity().take_verdict().value());
       } catch (const core::Error& error) {
         core::leave_at_once(error.code(), error.what());
       }
@@ -221,7 +301,7 @@ TEST_CASE("time for which the process is stopped does not count") {
     std::this_thread::sleep_for(std::chrono::milliseconds(250));
     test::write_text(scratch / "ready", "");
     for (int i = 0; i < 25; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    _exit(activity().verdict() != nullptr ? 76 : 0);
+    _exit(activity().has_verdict() ? 76 : 0);
   }
   REQUIRE(comes([&] { return std::filesystem::exists(scratch / "ready"); }));
   kill(child, SIGSTOP);

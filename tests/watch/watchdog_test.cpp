@@ -11,14 +11,13 @@ TEST_CASE("a rank that computes while this one waits is named, with its stack") 
     const auto watchdog = zero.start();
     CHECK(activity().patience() > 0);
     zero.wait();
-    REQUIRE(comes([] { return activity().verdict() != nullptr; }));
-    const std::string report = *activity().verdict();
+    const std::string report = comes_verdict();
     CHECK(has(report, "rank 1 (host n07) is late: it computes since"));
     CHECK(has(report, "in step 41, phase backward; rank 0 waits since"));
     CHECK(has(report, ", in \"sum loss\" (number 11 of group world)"));
     CHECK(has(report, "\nstack of rank 1:\n#0 a_function_that_hangs"));
   }
-  CHECK(activity().verdict() == nullptr);
+  CHECK_FALSE(activity().has_verdict());
   CHECK(activity().patience() == 0);
   CHECK_FALSE(std::filesystem::exists(zero.folder / "rank-00000.json"));
 }
@@ -35,7 +34,7 @@ TEST_CASE("a late rank that works is waited for, and named when it ceases to") {
   REQUIRE(comes([&] { return activity().patience() > timing.patience + deadline; }));
   const double first = activity().patience();
   REQUIRE(comes([&] { return activity().patience() > first; }));
-  CHECK(activity().verdict() == nullptr);
+  CHECK_FALSE(activity().has_verdict());
   CHECK_FALSE(folder.alarm());
   SECTION("the collective ends") {
     activity().go_on(Clock::now());
@@ -43,8 +42,7 @@ TEST_CASE("a late rank that works is waited for, and named when it ceases to") {
   }
   SECTION("it ceases to work") {
     other.hang();
-    REQUIRE(comes([] { return activity().verdict() != nullptr; }));
-    CHECK(has(*activity().verdict(), "rank 1 (host n07) is late"));
+    CHECK(has(comes_verdict(), "rank 1 (host n07) is late"));
   }
 }
 
@@ -53,9 +51,9 @@ TEST_CASE("a rank whose file does not change any more is named, and why it has n
   const FileRank other(zero.folder, 1, /*beats=*/false);
   const auto watchdog = zero.start();
   zero.wait();
-  REQUIRE(comes([] { return activity().verdict() != nullptr; }));
-  CHECK(has(*activity().verdict(), "rank 1 (host n07) does not move any more since"));
-  CHECK(has(*activity().verdict(), "\nno stack of rank 1: its process does not run"));
+  const std::string report = comes_verdict();
+  CHECK(has(report, "rank 1 (host n07) does not move any more since"));
+  CHECK(has(report, "\nno stack of rank 1: its process does not run"));
 }
 
 TEST_CASE("a collective that ends after all withdraws the alarm") {
@@ -67,7 +65,31 @@ TEST_CASE("a collective that ends after all withdraws the alarm") {
   REQUIRE(comes([&] { return folder.alarm(); }));
   activity().go_on(Clock::now());
   REQUIRE(comes([&] { return !folder.alarm(); }));
-  CHECK(activity().verdict() == nullptr);
+  CHECK_FALSE(activity().has_verdict());
+}
+
+TEST_CASE("a collective that ends when the verdict is there withdraws both, and no later one throws it") {
+  RankZero zero;
+  FileRank other(zero.folder, 1, /*beats=*/true);
+  auto watchdog = zero.start();
+  const WatchFolder folder(zero.folder, 1);
+  zero.wait();
+  REQUIRE(comes([] { return activity().has_verdict(); }));
+  CHECK(folder.alarm());
+  activity().go_on(Clock::now());
+  SECTION("and the next one takes long") {
+    other.work();
+    activity().begin(zero.world, 12);
+    activity().wait(zero.world, 12, "sum counts", Clock::now());
+    CHECK_FALSE(activity().take_verdict().has_value());
+    REQUIRE(comes([] { return !activity().has_verdict(); }));
+    REQUIRE(comes([&] { return !folder.alarm(); }));
+  }
+  SECTION("and the command ends") {
+    watchdog.reset();
+    CHECK_FALSE(activity().has_verdict());
+    CHECK_FALSE(folder.alarm());
+  }
 }
 
 TEST_CASE("a rank that another one looks for writes its stack, and takes it away when the alarm is over") {
