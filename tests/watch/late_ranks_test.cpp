@@ -196,8 +196,8 @@ TEST_CASE("who has waited for long for late ranks that work says so, first of th
       describe_work(job.states, 0) ==
       "rank 1 (host n00) is late: it computes since 11 min 40 s in step 41, phase backward, after \"gather\" (number "
       "10 of group tp); ranks 2, 4, 6 and 7 wait since 10 min 00 s in step 41, phase backward, in \"sum gradients\" "
-      "(number 11 of group dp); rank 5 waits since 10 min 00 s in step 41, phase backward, in \"gather\" (number 12 of "
-      "group tp); rank 0 waits since 9 min 59 s in step 41, phase backward, in \"reduce\" (number 11 of group tp). It "
+      "(number 11 of group dp); rank 0 waits since 9 min 59 s in step 41, phase backward, in \"reduce\" (number 11 of "
+      "group tp); rank 5 waits since 10 min 00 s in step 41, phase backward, in \"gather\" (number 12 of group tp). It "
       "is waited for, since it reads, writes, faults memory in or begins something else");
   const std::string both = describe_work(job.states, 7);
   CHECK(both.find("rank 1 (host n00) is late") < both.find("rank 3 (host n00) is late"));
