@@ -218,11 +218,14 @@ std::string describe_alone(const std::vector<RankState>& states) {
   return core::concat("no rank waits for another, and none goes on: ", sentence(lines), advice);
 }
 
-bool first_to_tell(const std::vector<RankState>& states, int asking, double seconds) {
+bool is_to_tell(const std::vector<RankState>& states, int asking, double deadline) {
   const std::vector<int> late = find_late(states, asking).ranks;
+  // Who has ceased to work not long ago is not known to hang yet, nor to work.
+  if (!hung(late, states, deadline / 4).empty()) return false;
   for (int rank = 0; rank < asking; ++rank) {
+    // What is known of another rank may be a little older. Who has waited for so long will say so before long.
     const RankState& state = states[static_cast<std::size_t>(rank)];
-    if (waits(state) && state.seconds >= seconds && find_late(states, rank).ranks == late) return false;
+    if (waits(state) && state.seconds >= deadline / 2 && find_late(states, rank).ranks == late) return false;
   }
   return true;
 }

@@ -102,8 +102,7 @@ void Watchdog::tell_who_is_waited_for(const std::vector<RankState>& states) {
   if (told_at_ && waited_ - *told_at_ < timing_.deadline) return;
   // A line is dropped while nobody takes the former one.
   if (told_.valid() && told_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
-  // What is known of another rank may be a little older; who has waited for so long will say so before long.
-  if (!first_to_tell(states, pages_->rank(), timing_.deadline / 2)) return;
+  if (!is_to_tell(states, pages_->rank(), timing_.deadline)) return;
   told_at_ = waited_;
   told_ = core::write_apart(core::warning_text(describe_work(states, pages_->rank())));
 }
