@@ -141,6 +141,7 @@ void Watchdog::show_stack_to_who_asks() {
   const bool again = asked && steady_nanoseconds() - stack_shown_ > second;
   if ((!again && (!alarm || stack_given_)) || own().waiting) return;
   const std::string text = main_.stack(timing_.stack / 2, [this] { pages_->own().beat.fetch_add(1); });
+  signs_ = main_.signs_of_work(core::workers());  // to look at its stack makes the thread fault memory in
   stack_shown_ = steady_nanoseconds();
   pages_->own().stack.write(text, stack_shown_);
   if (alarm) files_.give_stack(text);

@@ -123,6 +123,30 @@ TEST_CASE("a worker that ends is no sign of its process's progress, nor is one t
   CHECK(has(text, "shows no progress since"));
 }
 
+TEST_CASE("that another rank looks at its stack is no sign of a rank's progress") {
+  constexpr double quiet = 1;  // seconds
+  const test::ScratchFolder scratch;
+  const auto [code, text] = in_child(scratch / "output", [&] {
+    alarm(static_cast<unsigned>(2 * long_enough));
+    RankZero zero;
+    const FileRank other(zero.folder, 1, /*beats=*/true, /*works=*/true);  // so that nobody ends the process
+    const auto watchdog = zero.start();
+    std::thread([&] {
+      const WatchFolder folder(zero.folder, 1);
+      if (!comes([&] { return folder.read_state(0).quiet > quiet; })) _exit(2);
+      folder.raise_alarm();
+      if (!comes([&] { return folder.read_stack(0).has_value(); })) _exit(3);
+      const std::uint64_t seen = folder.read_state(0).beat;
+      RankState later;
+      if (!comes([&] { return (later = folder.read_state(0)).beat > seen + 3; })) _exit(4);
+      _exit(later.quiet > quiet ? 0 : 5);
+    }).detach();
+    spin();
+  });
+  CHECK(code == 0);
+  CHECK(text.empty());
+}
+
 TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
   const test::ScratchFolder scratch;
   const auto go_on_for = [&](const std::function<void(int)>& work) {
