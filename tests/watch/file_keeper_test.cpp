@@ -94,6 +94,24 @@ TEST_CASE("a question is given up when it is not to be waited for any more") {
   CHECK_FALSE(files.end(0.2));  // it does not hold up the test either
 }
 
+TEST_CASE("what was asked before the end is done, though nobody waits for it") {
+  const test::ScratchFolder scratch;
+  const auto files = start(scratch.path());
+  std::atomic<int> done{0};
+  const auto ask = [&](std::chrono::milliseconds time) {
+    files->ask<bool>(
+        [&done, time](const WatchFolder&) {
+          std::this_thread::sleep_for(time);
+          return ++done > 0;
+        },
+        [] { return true; });
+  };
+  ask(std::chrono::milliseconds(500));  // meanwhile the end comes
+  ask({});
+  CHECK(files->end(60));
+  CHECK(done == 2);
+}
+
 TEST_CASE("without a folder nothing is answered, at once") {
   FileKeeper files({}, std::make_shared<NodePages>(0, 1), "n01", {.tick = 1, .pace = 1, .patience = 600});
   CHECK_FALSE(ask(files));
