@@ -56,10 +56,11 @@ void remove_checkpoint(const fs::path& folder, const std::function<void()>& move
 }
 
 // Of a checkpoint that is damaged, none: whoever resumes passes it over, too.
-std::optional<double> held_out_loss_of(const fs::path& folder) {
+std::optional<HeldOut> held_out_loss_of(const fs::path& folder) {
   try {
-    const nlohmann::json loss = Manifest::read(folder).state.value(held_out_loss_field, nlohmann::json());
-    if (loss.is_number()) return loss.get<double>();
+    const nlohmann::json state = Manifest::read(folder).state;
+    const nlohmann::json loss = state.value(held_out_loss_field, nlohmann::json());
+    if (loss.is_number()) return HeldOut{loss.get<double>(), state.value(held_out_set_field, nlohmann::json()).dump()};
   } catch (const core::Error& error) {
     if (!is_damage(error)) throw;
     core::log_warning(error.what());
@@ -125,15 +126,19 @@ core::SystemError not_damaged(const core::SystemError& refused, const fs::path& 
                        "folder away: the next start then goes on from the checkpoint before it")};
 }
 
-std::optional<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {
-  std::optional<std::int64_t> best;
+std::set<std::int64_t> Retention::best_of(const std::vector<std::int64_t>& steps) {
+  std::map<std::string, std::int64_t> best;  // of each set: that one is worse than a former one's, nobody knows
   for (const std::int64_t step : steps) {
     if (step == 0) continue;  // not trained
     if (!losses_.contains(step)) losses_[step] = held_out_loss_of(step_folder(checkpoints_, step));
-    const std::optional<double>& loss = losses_[step];
-    if (loss && (!best || *loss <= *losses_[*best])) best = step;
+    const std::optional<HeldOut>& held_out = losses_[step];
+    if (!held_out) continue;
+    const auto [at, first] = best.try_emplace(held_out->set, step);
+    if (!first && held_out->loss <= losses_[at->second]->loss) at->second = step;
   }
-  return best;
+  std::set<std::int64_t> kept;
+  for (const auto& [set, step] : best) kept.insert(step);
+  return kept;
 }
 
 void Retention::apply(const std::function<void()>& moved) {
@@ -149,10 +154,10 @@ void Retention::delete_old(const std::function<void()>& moved) {
   if (committed.empty()) return;
   const auto count = std::min(committed.size(), static_cast<std::size_t>(std::max<std::int64_t>(keep_.newest, 1)));
   const std::int64_t first_of_newest = committed[committed.size() - count];
-  const std::optional<std::int64_t> best = keep_.best ? best_of(committed) : std::nullopt;
+  const std::set<std::int64_t> best = keep_.best ? best_of(committed) : std::set<std::int64_t>{};
   for (const std::int64_t step : steps_in(checkpoints_, false)) {
     const bool whole = std::binary_search(committed.begin(), committed.end(), step);
-    const bool wanted = step >= first_of_newest || step == best || (keep_.every > 0 && step % keep_.every == 0);
+    const bool wanted = step >= first_of_newest || best.contains(step) || (keep_.every > 0 && step % keep_.every == 0);
     if (step == 0 || step >= committed.back() || (whole && wanted)) continue;
     try {
       remove_checkpoint(step_folder(checkpoints_, step), moved);

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,11 +51,19 @@ core::SystemError not_damaged(const core::SystemError& refused, const std::files
 struct Keep {
   std::int64_t newest = 2;  // so many, at least one
   std::int64_t every = 0;   // those of steps divisible by it; 0: none for that
-  bool best = false;        // the one with the lowest held-out loss, of those whose step was evaluated
+  bool best = false;        // of those whose step was evaluated, the one with the lowest loss on each held-out set
 };
 
 /// What a checkpoint's state says of its held-out loss, if its step was evaluated.
 inline constexpr const char* held_out_loss_field = "held_out_loss";
+/// And of the set that it is of: any JSON, the same for the same set. Older checkpoints lack it.
+inline constexpr const char* held_out_set_field = "held_out_set";
+
+/// A held-out loss, which is comparable with losses of the same set only.
+struct HeldOut {
+  double loss = 0;
+  std::string set;
+};
 
 /// Deletes checkpoints of a run. One object for a whole run, since it remembers losses that it has read.
 class Retention {
@@ -68,11 +77,11 @@ class Retention {
 
  private:
   void delete_old(const std::function<void()>& moved);
-  std::optional<std::int64_t> best_of(const std::vector<std::int64_t>& steps);
+  std::set<std::int64_t> best_of(const std::vector<std::int64_t>& steps);
 
   std::filesystem::path checkpoints_;
   Keep keep_;
-  std::map<std::int64_t, std::optional<double>> losses_;
+  std::map<std::int64_t, std::optional<HeldOut>> losses_;
 };
 
 }  // namespace caravan::checkpoint

@@ -9,6 +9,7 @@
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/config_changes.hpp"
+#include "train/changed_settings.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -23,9 +24,12 @@ void log_changes(const nlohmann::json& before, const nlohmann::json& now) {
   }
 }
 
-/// What no earlier checkpoint could mend: refused before anything is read.
+/// The section [train] that a checkpoint was made with; empty when it does not say.
+nlohmann::json former_settings(const Start& start) {
+  return start.reader->state().value("config", nlohmann::json::object()).value("train", nlohmann::json::object());
+}
+
 void require_same_data(const Start& start, const data::PackedFile& packed) {
-  if (start.reader->step() == 0) return;
   const std::string fingerprint = start.reader->state().value("data", "");
   if (fingerprint == packed.fingerprint()) return;
   core::bad_input("data.packed = ", packed.path(), " is not the file that ", start.folder.string(),
@@ -86,10 +90,22 @@ void require_same_model(const Session& session, const Start& start) {
   }
 }
 
+void require_same_course(const Session& session, const Start& start, const data::PackedFile& packed) {
+  if (start.reader->step() == 0) return;
+  require_same_data(start, packed);
+  train::Progress progress;
+  try {
+    progress = train::Progress::from_json(start.reader->state().value("progress", nlohmann::json::object()), "");
+  } catch (const core::Error&) {
+    return;  // damage, for which resume() goes back to the checkpoint before
+  }
+  train::require_same_course(session.config.train, former_settings(start), progress, packed.sequences(),
+                             start.folder.string());
+}
+
 train::Progress resume(const Session& session, ResumePoint& point, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed) {
   while (true) {
-    comm::on_all_ranks(session.world, [&] { require_same_data(start, packed); });
     const bool own = start.folder.parent_path() == session.checkpoints();
     train::Progress progress;
     std::optional<core::Error> damage;  // found by this rank
@@ -120,12 +136,16 @@ train::Progress resume(const Session& session, ResumePoint& point, Start& start,
         }
         log_changes(start.reader->state().value("config", nlohmann::json::object()),
                     nlohmann::json::parse(config::json(session.config)));
+        const auto warning = train::falls_back_into_warm_up(trainer.schedule(), former_settings(start), progress.step,
+                                                            packed.sequences());
+        if (warning) core::log_warning(*warning);
       }
       return progress;
     } catch (const comm::AgreedError& error) {
       // Only damage is mended by an older checkpoint, and only in this run; nothing else may cost the user steps.
       if (start.reader->step() == 0 || !own) throw;
       start = point.open_before(start, error.what());
+      comm::on_all_ranks(session.world, [&] { require_same_course(session, start, packed); });
     }
   }
 }

@@ -14,13 +14,17 @@ namespace caravan::commands {
 /// Settings that upcycle did not use, because the base or the adapter had its own, are not compared.
 void require_same_model(const Session& session, const Start& start);
 
+/// Throws (exit 2) when the data are not those that the checkpoint was trained on, or a setting has changed that its
+/// steps depend on (train/changed_settings.hpp): no earlier checkpoint is tried for that.
+void require_same_course(const Session& session, const Start& start, const data::PackedFile& packed);
+
 /// Loads trainables, moments and progress. Damage found while reading falls back to the checkpoint before (and says
-/// so); `start` is then that one. Collective. Throws (exit 2) when the data are not those of the checkpoint, and with
+/// so); `start` is then that one, and refused like the first by require_same_course. Collective. Throws with
 /// core::exit_code_of when the system refuses to read: no checkpoint is passed over for that.
 train::Progress resume(const Session& session, ResumePoint& point, Start& start, Model& model, train::Trainer& trainer,
                        const data::PackedFile& packed);
 
-/// What a checkpoint says besides tensors, for resume().
+/// What a checkpoint says besides tensors, for resume() and require_same_course().
 nlohmann::json resume_state(const Session& session, const train::Progress& progress,
                             const std::string& data_fingerprint);
 

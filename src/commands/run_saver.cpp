@@ -8,12 +8,12 @@
 namespace caravan::commands {
 
 RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-                   checkpoint::StoreReference store, std::string data_fingerprint, io::RunLock* lock)
+                   checkpoint::StoreReference store, RunFiles files, io::RunLock* lock)
     : session_(session),
       grid_(grid),
       optimizer_(optimizer),
       store_(std::move(store)),
-      data_fingerprint_(std::move(data_fingerprint)),
+      files_(std::move(files)),
       retention_(session.checkpoints(), {session.config.checkpoint.keep, session.config.checkpoint.keep_every,
                                          session.config.checkpoint.keep_best}),
       save_(session.world, session.config.checkpoint.asynchronous,
@@ -45,8 +45,11 @@ void RunSaver::begin(const train::Progress& progress, std::optional<double> held
   checkpoint::SaveRequest request;
   request.folder = checkpoint::step_folder(session_.checkpoints(), progress.step);
   request.step = progress.step;
-  request.state = resume_state(session_, progress, data_fingerprint_);
-  if (held_out_loss) request.state[checkpoint::held_out_loss_field] = *held_out_loss;
+  request.state = resume_state(session_, progress, files_.data);
+  if (held_out_loss) {
+    request.state[checkpoint::held_out_loss_field] = *held_out_loss;
+    request.state[checkpoint::held_out_set_field] = files_.held_out;
+  }
   request.tp = grid_.tp();
   request.ep = grid_.ep();
   request.store = store_;

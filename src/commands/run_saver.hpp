@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -13,13 +14,19 @@
 
 namespace caravan::commands {
 
+/// Which files a run uses.
+struct RunFiles {
+  std::string data;         // fingerprint of the packed file that it is trained on
+  nlohmann::json held_out;  // what its held-out losses are of; null: it has none
+};
+
 /// The checkpoints of a training run. When one counts, those that need not stay are deleted, unless it is doubtful.
 class RunSaver : public train::Saver {
  public:
   /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
   /// where the frozen tensors are. lock: rank 0's; nothing counts and nothing is deleted once it is another run's.
   RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-           checkpoint::StoreReference store, std::string data_fingerprint, io::RunLock* lock);
+           checkpoint::StoreReference store, RunFiles files, io::RunLock* lock);
 
   /// What a save may take, as long as none was measured: what the rank with the most to write takes at 100 MB/s.
   double expected_seconds() const { return expected_seconds_; }
@@ -40,7 +47,7 @@ class RunSaver : public train::Saver {
   const layout::Grid& grid_;
   train::ShardedAdamW& optimizer_;
   checkpoint::StoreReference store_;
-  std::string data_fingerprint_;
+  RunFiles files_;
   checkpoint::Retention retention_;
   std::filesystem::path folder_;  // of the save under way
   bool doubtful_ = false;         // that save

@@ -51,6 +51,12 @@ struct OpenData {
     }
     require_same_files(session, files);
   }
+
+  RunFiles fingerprints(std::int64_t samples) const {
+    if (!held_out) return {packed->fingerprint(), nullptr};
+    return {packed->fingerprint(),
+            {{"data", held_out->fingerprint()}, {"samples", evaluate::scored_sequences(*held_out, samples)}}};
+  }
 };
 
 void announce(const Session& session, const Model& model, const data::PackedFile& packed, const data::Batches& batches,
@@ -86,6 +92,7 @@ int train(const Session& session) {
   });
   const family::BatchSplit split{config.train.batch, config.train.micro_batch};
   OpenData data(session, start, checked_grid(session, start.spec, split).dp());
+  comm::on_all_ranks(session.world, [&] { require_same_course(session, start, *data.packed); });
   std::optional<train::Metrics> metrics;
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) metrics.emplace(session.run_folder(), start.reader->step());
@@ -94,7 +101,7 @@ int train(const Session& session) {
   const auto watchdog = comm::start_watchdog(session.world, session.run_folder() / "watchdog", config.watchdog.seconds);
   Model model(session, start);
 
-  const std::int64_t per_epoch = (data.packed->sequences() + config.train.batch - 1) / config.train.batch;
+  const std::int64_t per_epoch = train::steps_per_epoch(data.packed->sequences(), config.train.batch);
   train::Trainer trainer(model.context, *model.decoder, model.parameters, config.train, config.lora.dropout,
                          train::make_schedule(config.train, per_epoch));
   announce(session, model, *data.packed, *data.batches, trainer.schedule());
@@ -106,7 +113,8 @@ int train(const Session& session) {
     store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
   });
   start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
-  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.packed->fingerprint(), run.lock());
+  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.fingerprints(config.evaluate.samples),
+                 run.lock());
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
     // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.

@@ -3,8 +3,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
-
 #include "data/batches.hpp"
 
 namespace caravan::evaluate {
@@ -18,7 +16,7 @@ std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const
                                .micro_batch = work.micro_batch,
                                .dp_size = context.grid.dp()});
   HeldOutLoss result;
-  result.sequences = std::min(work.samples, file.sequences());
+  result.sequences = scored_sequences(file, work.samples);
   for (std::int64_t s = 0; s < result.sequences; ++s) result.targets += file.targets(s);
   double sum = 0;
   data::Position position;

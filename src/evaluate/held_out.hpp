@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -17,9 +18,14 @@ struct HeldOutLoss {
   std::int64_t sequences = 0;
 };
 
+/// How many of the file's sequences are scored: its first ones.
+inline std::int64_t scored_sequences(const data::PackedFile& file, std::int64_t samples) {
+  return std::min(samples, file.sequences());
+}
+
 /// How much of the file is scored, and how much of it at once.
 struct HeldOutWork {
-  std::int64_t samples = 0;                             // the file's first sequences, or all that it has
+  std::int64_t samples = 0;                             // see scored_sequences
   std::int64_t micro_batch = 1;                         // sequences at a time on each data-parallel rank
   std::int64_t exchange_bytes = std::int64_t{1} << 30;  // see model::Pass
   std::function<bool()> stop{};                         // asked before each forward pass; on all ranks alike

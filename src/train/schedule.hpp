@@ -18,7 +18,11 @@ struct Schedule {
   double rate(std::int64_t step) const;
 };
 
-/// steps_per_epoch: full and partial batches of one pass over the data.
+/// Full and partial batches of one pass over so many sequences.
+inline std::int64_t steps_per_epoch(std::int64_t sequences, std::int64_t batch) {
+  return (sequences + batch - 1) / batch;
+}
+
 Schedule make_schedule(const Options& options, std::int64_t steps_per_epoch);
 
 }  // namespace caravan::train

@@ -207,6 +207,38 @@ TEST_CASE("the best stays until a better one comes") {
   CHECK(committed_steps(scratch.path()) == Steps{0, 90});
 }
 
+TEST_CASE("losses of different held-out sets are not ranked with each other") {
+  const test::ScratchFolder scratch;
+  const auto world = comm::make_serial_communicator("world");
+  Retention retention(scratch.path(), {.newest = 1, .best = true});
+  const auto save = [&](std::int64_t step, double loss, const nlohmann::json& set) {
+    nlohmann::json state{{checkpoint::held_out_loss_field, loss}};
+    if (!set.is_null()) state[checkpoint::held_out_set_field] = set;
+    checkpoint::save(*world, {.folder = step_folder(scratch.path(), step), .step = step, .state = state},
+                     {test::piece_of("w", {2, 2}, core::DType::f32, layout::whole({2, 2}))});
+    retention.apply();
+    return committed_steps(scratch.path());
+  };
+  // An older checkpoint does not say which set its loss is of: it compares with its like only.
+  CHECK(save(10, 2, nullptr) == Steps{10});
+  CHECK(save(20, 1.5, nullptr) == Steps{20});
+  const nlohmann::json all{{"data", "0123"}, {"samples", 60}};
+  CHECK(save(30, 1, all) == Steps{20, 30});
+  CHECK(save(40, 3, all) == Steps{20, 30, 40});
+  // The same file, but less of it; then another file.
+  const nlohmann::json one{{"data", "0123"}, {"samples", 1}};
+  CHECK(save(50, 0.1, one) == Steps{20, 30, 50});
+  CHECK(save(60, 0.2, one) == Steps{20, 30, 50, 60});
+  CHECK(save(70, 0.05, one) == Steps{20, 30, 70});
+  const nlohmann::json other{{"data", "4567"}, {"samples", 60}};
+  CHECK(save(80, 5, other) == Steps{20, 30, 70, 80});
+  // Back at a former set: its best is still there to be compared with.
+  CHECK(save(90, 1.1, all) == Steps{20, 30, 70, 80, 90});
+  CHECK(save(100, 0.9, all) == Steps{20, 70, 80, 100});
+  Retention(scratch.path(), {.newest = 1, .best = true}).apply();
+  CHECK(committed_steps(scratch.path()) == Steps{20, 70, 80, 100});
+}
+
 TEST_CASE("nothing is deleted while a loss cannot be read, which may be the best") {
   const test::ScratchFolder scratch;
   const auto world = comm::make_serial_communicator("world");

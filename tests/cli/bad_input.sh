@@ -157,6 +157,12 @@ runs_rows() {
   refused 0 train "$config" "--run.folder=$work/trained" "--checkpoint.resume=$work/trained/checkpoints/step-00000001" -- 'another run.folder'
   refused 0 train "$config" "--checkpoint.resume=$work/here" -- "$work/here is not a checkpoint"
   refused 0 train "$config" "--run.folder=$work/trained" "--data.packed=$work/fewer.packed" -- "$work/fewer.packed is not the file"
+  # Settings that the steps done depend on: they used 16 of 60 sequences, in batches of 8.
+  local step_2=$work/trained/checkpoints/step-00000002
+  refused 0 train "$config" "--run.folder=$work/trained" --train.steps=0 --train.epochs=2 --train.batch=16 -- \
+    "train.batch = 16, but train.batch = 8 made the 2 steps that led to $step_2" 'train.epochs = 2' 'set it back, or plan in train.steps: train.steps = 9 uses up'
+  refused 0 train "$config" "--run.folder=$work/trained" --train.steps=4 --train.seed=7 -- "train.seed = 7, but $step_2 was made with 42 and has used 16 of the 60 sequences" 'set it back, or train in another run.folder'
+  refused 0 train "$config" "--run.folder=$work/trained" --train.steps=4 --train.shuffle=false -- "train.shuffle = false, but $step_2 was made with true" 'set it back, or train in another run.folder'
   refused 0 evaluate "$config" --evaluate.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007
 }
 
