@@ -30,7 +30,8 @@ struct Options {
           "checkpoints of steps divisible by this stay, too; 0: none for that");
     visit("keep_best", keep_best, core::flag(),
           "the checkpoint with the lowest held-out loss stays, too; one counts when its step was evaluated, so let "
-          "checkpoint.every be a multiple of evaluate.every; others are kept by the settings above only");
+          "checkpoint.every be a multiple of evaluate.every; others are kept by the settings above only; where "
+          "evaluate.samples or data.held_out changed, the best before stays besides the best since");
     visit(
         "margin", margin, core::real(0, 1e6, "s"),
         "the last save before the job's time limit (SLURM_JOB_END_TIME or CARAVAN_END_TIME, unix seconds) is begun so "

@@ -46,7 +46,8 @@ struct Options {
     visit("lr", lr, core::above(0, 1), "learning rate after the warm-up, then constant");
     visit("warmup_steps", warmup_steps, core::whole(0, 1'000'000'000, "steps"),
           "steps in which the rate rises from 0 to lr; instead of train.warmup_ratio");
-    visit("warmup_ratio", warmup_ratio, core::real(0, 1), "the same as a share of all steps");
+    visit("warmup_ratio", warmup_ratio, core::real(0, 1),
+          "the same as a share of all steps, also of those that are added to a run later");
     visit("clip", clip, core::real(0, 1e9), "largest global norm of the gradient; 0: no clipping");
     visit("beta1", beta1, core::real(0, 0.999999999), "AdamW: decay of the first moment");
     visit("beta2", beta2, core::real(0, 0.999999999), "AdamW: decay of the second moment");

@@ -4,14 +4,15 @@
 # messages; everything else is taken, and what it does to the run is told.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# refused RUN ARGUMENTS…: exit 2, and the run is as it was.
+# refused RUN ARGUMENTS…: exit 2, and the run is as it was, but for the reason in its log.
+files() { find "$work/$1" -type f ! -name log.txt -printf '%p %s %T@\n' | sort; }
 refused() {
   local run=$1 ended=0
   shift
-  find "$work/$run" -type f -printf '%p %s %T@\n' | sort >"$work/before"
+  files "$run" >"$work/before"
   start train "--run.folder=$work/$run" "$@" || ended=$?
   [ "$ended" -eq 2 ] || fail "$run with $*: exit $ended instead of 2"
-  find "$work/$run" -type f -printf '%p %s %T@\n' | sort | cmp -s -- - "$work/before" || fail "$run with $* was changed"
+  files "$run" | cmp -s -- - "$work/before" || fail "$run with $* was changed"
 }
 # place RUN: epoch and index of its newest checkpoint.
 place() { grep -hoE '"(epoch|index)": *[0-9]+' "$(checkpoint_folder "$1" "$(last_checkpoint "$1")")/manifest.json" | tr -dc '0-9\n' | paste -s -d ' '; }
@@ -38,18 +39,23 @@ refused larger --train.steps=0 --train.epochs=2 --train.batch=16
 # With the batch set back the run uses its data up; in the epoch after that, any order will do.
 start train "--run.folder=$work/run" "${epochs[@]}" || fail "the batch set back ended with $?"
 [ "$(place run)" = '1 0' ] || fail "an epoch led to $(place run)"
+# … which is no help where that checkpoint proves to be damaged, and the one before it is in the middle of the data.
+copy_run run damaged
+bit_flipped "$(checkpoint_folder damaged 8)/shard-00000.h5"
+refused damaged --train.steps=0 --train.epochs=2 --train.seed=7
+expect_output "train.seed = 7, but $(checkpoint_folder damaged 4) was made with 42"
 start train "--run.folder=$work/run" --train.steps=0 --train.epochs=2 --train.seed=7 || fail "a new epoch ended with $?"
 [ "$(last_checkpoint run)" -eq 16 ] && [ "$(place run)" = '2 0' ] || fail "two epochs ended at step $(last_checkpoint run)"
 
 # A longer plan has a longer warm-up, if that is a share of it; a held-out set of its own for the rest of it. Losses
 # fall in these steps, and that of the first sample is lower: ranked together, only the last one would stay.
 copy_run origin best
-options=("--run.folder=$work/best" --checkpoint.keep=1 --checkpoint.keep_best=true --checkpoint.every=6
+options=(--checkpoint.keep=1 --checkpoint.keep_best=true --checkpoint.every=6
   "--data.held_out=$work/instructions.packed" --evaluate.every=6)
-start train "${options[@]}" --train.steps=6 --train.warmup_ratio=0.5 || fail "the shorter plan ended with $?"
+start train "--run.folder=$work/best" "${options[@]}" --train.steps=6 --train.warmup_ratio=0.5 || fail "the shorter plan ended with $?"
 if grep -q 'the learning rate falls' "$work/output"; then fail "a warm-up is told of that is the first"; fi
 cp -R -- "$work/best" "$work/kept"
-start train "${options[@]}" --train.steps=18 --train.warmup_ratio=0.5 --evaluate.samples=1 || fail "the longer plan ended with $?"
+start train "--run.folder=$work/best" "${options[@]}" --train.steps=18 --train.warmup_ratio=0.5 --evaluate.samples=1 || fail "the longer plan ended with $?"
 [ "$(grep -c 'the learning rate falls behind step 6 and climbs again: the warm-up has 9 steps, and had 3' "$work/output")" -eq 1 ] ||
   fail "the longer warm-up is not told once"
 expect_output 'train.warmup_steps = 3 instead'
@@ -59,7 +65,7 @@ awk -v a="${losses[0]}" -v b="${losses[2]}" 'BEGIN { exit !(b < a) }' || fail "h
 grep -q '"samples": *60' "$(checkpoint_folder best 6)/manifest.json" || fail "step 6 does not say what its loss is of"
 
 # Of the same set it goes, and what the warning says avoids it.
-start train "${options[@]}" "--run.folder=$work/kept" --train.steps=18 --train.warmup_steps=3 || fail "the kept warm-up ended with $?"
+start train "--run.folder=$work/kept" "${options[@]}" --train.steps=18 --train.warmup_steps=3 || fail "the kept warm-up ended with $?"
 if grep -q 'the learning rate falls' "$work/output"; then fail "train.warmup_steps does not avoid the longer warm-up"; fi
 [ ! -e "$(checkpoint_folder kept 6)" ] || fail "step 6 stays, though a later one is better"
 say "harmful changes are refused, harmless ones taken; steps $planned and 16 end with the data; held-out losses ${losses[*]}"

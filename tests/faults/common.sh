@@ -158,6 +158,14 @@ run_for() {
 }
 go_on() { [ ${#pids[@]} -eq 0 ] || kill -CONT "${pids[@]}" 2>/dev/null || true; }
 
+# One bit in the middle: the data of a shard begin near its start and fill it.
+bit_flipped() {
+  local at byte
+  at=$(($(stat -c %s -- "$1") * 3 / 4))
+  byte=$(od -An -tu1 -j "$at" -N 1 -- "$1")
+  printf '%b' "$(printf '\\x%02x' $((byte ^ 16)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
 # copy_run FROM TO: names of run folders below $work.
 copy_run() { mkdir -p -- "$work/$2" && cp -R -- "$work/$1/." "$work/$2/"; }
 

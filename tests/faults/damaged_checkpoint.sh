@@ -11,13 +11,6 @@ start train "--run.folder=$work/calm" --checkpoint.keep=100 || fail "the undistu
 
 truncated() { truncate -s "$(($(stat -c %s -- "$1") * 2 / 3))" -- "$1"; }
 removed() { rm -- "$1"; }
-# One bit in the middle: the data of a shard begin near its start and fill it.
-bit_flipped() {
-  local at byte
-  at=$(($(stat -c %s -- "$1") * 3 / 4))
-  byte=$(od -An -tu1 -j "$at" -N 1 -- "$1")
-  printf '%b' "$(printf '\\x%02x' $((byte ^ 16)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
-}
 
 # Steps 8 and 4 have a checkpoint; 12, the last, had one.
 damaged_run() {
