@@ -15,6 +15,9 @@ using Seconds = std::chrono::duration<double>;
 
 /// What the thread uses; it may outlive the object.
 struct FileKeeper::Shared {
+  Shared(WatchFolder files, std::shared_ptr<NodePages> all_pages, std::string host_name, const Times& settings)
+      : folder(std::move(files)), pages(std::move(all_pages)), host(std::move(host_name)), times(settings) {}
+
   WatchFolder folder;
   std::shared_ptr<NodePages> pages;
   std::string host;
