@@ -144,6 +144,7 @@ double median(std::vector<double> values) {
 void report(const std::vector<Times>& rounds, double bytes, int ranks) {
   const auto of = [&](const auto& value) {
     std::vector<double> values;
+    values.reserve(rounds.size());
     for (const Times& times : rounds) values.push_back(value(times));
     return median(values);
   };

@@ -30,7 +30,7 @@ std::int64_t steady_nanoseconds() {
 
 // Before any thread reads them.
 std::shared_ptr<NodePages> published(NodePages pages) {
-  const auto shared = std::make_shared<NodePages>(std::move(pages));
+  auto shared = std::make_shared<NodePages>(std::move(pages));
   activity().publish_to(&shared->own());
   return shared;
 }

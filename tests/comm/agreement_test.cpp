@@ -82,7 +82,7 @@ TEST_CASE("facts that are the same everywhere cost one number and differ nowhere
   CHECK_NOTHROW(require_same(*world, facts, "do something"));
   std::int64_t sent = 0;
   for (const auto& [operation, traffic] : world->traffic()) sent += traffic.bytes;
-  CHECK(sent <= 3 * 16 * world->size());
+  CHECK(sent <= std::int64_t{3} * 16 * world->size());
 }
 
 TEST_CASE("each fact that differs is named with its values and their ranks, on every rank alike") {
@@ -98,10 +98,10 @@ TEST_CASE("each fact that differs is named with its values and their ranks, on e
     }
     const std::string rest = describe_ranks(same), one = describe_ranks({odd});
     const std::vector<std::string> expected =
-        odd == 0 ? std::vector<std::string>{"train.lr = 0.0003 on " + one + ", but 0.0002 on " + rest,
-                                            "train.steps =  on " + one + ", but 7 on " + rest}
-                 : std::vector<std::string>{"train.lr = 0.0002 on " + rest + ", but 0.0003 on " + one,
-                                            "train.steps = 7 on " + rest + ", but  on " + one};
+        odd == 0 ? std::vector<std::string>{core::concat("train.lr = 0.0003 on ", one, ", but 0.0002 on ", rest),
+                                            core::concat("train.steps =  on ", one, ", but 7 on ", rest)}
+                 : std::vector<std::string>{core::concat("train.lr = 0.0002 on ", rest, ", but 0.0003 on ", one),
+                                            core::concat("train.steps = 7 on ", rest, ", but  on ", one)};
     CHECK(differences(*world, facts) == expected);
     const auto error = error_of<AgreedError>([&] { require_same(*world, facts, "make them the same"); });
     REQUIRE(error);

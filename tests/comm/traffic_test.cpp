@@ -72,13 +72,13 @@ TEST_CASE("The bytes of a large sum do not grow with the ranks", "[traffic]") {
   if (world->size() == 1) return;
   std::vector<double> values(16384);
   world->all_reduce("sum", values.data(), 16384, DType::f64, Reduce::sum).wait();
-  CHECK(world->traffic().at("sum").bytes < 2 * 16384 * 8);
+  CHECK(world->traffic().at("sum").bytes < std::int64_t{2} * 16384 * 8);
 }
 
 TEST_CASE("Only the time spent in wait counts as waited", "[traffic]") {
   const auto world = make_world(60);
   if (world->size() == 1) return;
-  std::vector<float> part = zeros(1000), all = zeros(1000 * world->size());
+  std::vector<float> part = zeros(1000), all = zeros(std::int64_t{1000} * world->size());
   Pending pending = world->all_gather("gather", part.data(), all.data(),
                                       Counts(static_cast<std::size_t>(world->size()), 1000), DType::f32);
   for (int i = 0; i < 100; ++i) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every message and byte of a training step, as the communicators booked them, against the formulas of
 // docs/parallelism.md: exactly, and with no collective that the page does not know.
+#include <ATen/core/grad_mode.h>
+
 #include "tests/layouts/expected_traffic.hpp"
 #include "tests/layouts/random_model.hpp"
 #include "tests/parallel/naive.hpp"
@@ -81,7 +83,8 @@ TEST_CASE("A step sends what the formulas say", "[traffic]") {
 
     const ExpectedTraffic before = booked(on.groups);
     train::Profiler profiler(on.groups);
-    const train::StepReport report = trainer.step(1, micro, {60 * context.grid.dp(), 40 * context.grid.dp()});
+    const train::StepReport report =
+        trainer.step(1, micro, {std::int64_t{60} * context.grid.dp(), std::int64_t{40} * context.grid.dp()});
     ExpectedTraffic sent = booked(on.groups);
     for (const auto& [operation, earlier] : before) {
       sent[operation].messages -= earlier.messages;

@@ -68,16 +68,16 @@ class CountingSource final : public layout::TensorSource {
     CHECK(part.count() > 0);
     std::size_t tensor = 0;
     while (specs_[tensor].name != name) ++tensor;
-    const bool goes_on = tensor == next_tensor && part.offset[0] == next_row;
+    const bool goes_on = tensor == next_tensor_ && part.offset[0] == next_row_;
     CHECK((number_of_reads == 1 || goes_on));
     for (std::int64_t row = part.offset[0]; row < part.offset[0] + part.extent[0]; ++row) {
       ++reads[name][static_cast<std::size_t>(row)];
     }
-    next_tensor = tensor;
-    next_row = part.offset[0] + part.extent[0];
-    if (next_row == whole.size(0)) {
-      ++next_tensor;
-      next_row = 0;
+    next_tensor_ = tensor;
+    next_row_ = part.offset[0] + part.extent[0];
+    if (next_row_ == whole.size(0)) {
+      ++next_tensor_;
+      next_row_ = 0;
     }
     read_elements += part.count();
     targets.emplace_back(static_cast<const char*>(target), part.count());
@@ -96,8 +96,8 @@ class CountingSource final : public layout::TensorSource {
 
  private:
   const Specs& specs_;
-  mutable std::size_t next_tensor = 0;
-  mutable std::int64_t next_row = 0;
+  mutable std::size_t next_tensor_ = 0;
+  mutable std::int64_t next_row_ = 0;
 };
 
 /// The world, with an eye on the buffers of its all-to-alls, in elements.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // When the loop saves at other steps than those that are due, and when it stops before the last one: skipped steps,
 // time, signals.
+#include <ATen/core/Tensor.h>  // before Catch: both have a macro CHECK
+
 #include "core/stop_request.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/train/loop_run.hpp"

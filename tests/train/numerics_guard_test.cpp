@@ -10,7 +10,7 @@
 namespace caravan::tests {
 namespace {
 
-data::GlobalBatch batch_of(std::vector<std::int64_t> sequences) {
+data::GlobalBatch batch_of(const std::vector<std::int64_t>& sequences) {
   data::GlobalBatch batch;
   for (const std::int64_t sequence : sequences) batch.samples.push_back({sequence, 0});
   return batch;

@@ -56,6 +56,12 @@ class Hanging {
   bool hangs_;
 };
 
+#ifdef __SANITIZE_ADDRESS__  // its own handler of signals lies between
+const std::string innermost = "#0 libc.so.6+0x";
+#else
+const std::string innermost = "#0 watch_test+0x";
+#endif
+
 [[noreturn]] void spin() {
   std::atomic<int> turns{0};
   for (;;) ++turns;
@@ -74,7 +80,7 @@ TEST_CASE("a rank that is alone and shows no progress ends with its own stack") 
   CHECK(has(text, "no rank waits for another, and none goes on: rank 0 (host "));
   CHECK(has(text, "shows no progress since"));
   CHECK(has(text, "in step 9"));
-  CHECK(has(text, "stack of rank 0:\n#0 watch_test+0x"));
+  CHECK(has(text, "stack of rank 0:\n" + innermost));
 }
 
 TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its progress") {
@@ -303,7 +309,7 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
   const auto [quiet_code, quiet_text] = quiet.end();
   CHECK(quiet_code == 76);
   CHECK(has(quiet_text, "none goes on: rank 0 (host "));
-  CHECK(has(quiet_text, "stack of rank 0:\n#0 watch_test+0x"));
+  CHECK(has(quiet_text, "stack of rank 0:\n" + innermost));
   const auto [stuck_code, stuck_text] = stuck.end();
   CHECK(stuck_code == 76);
   CHECK(stuck_text == "error: the others did not answer\n");
