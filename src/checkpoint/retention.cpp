@@ -48,8 +48,10 @@ void remove_checkpoint(const fs::path& folder, const std::function<void()>& move
     fs::rename(folder / "manifest.json", folder / "manifest.json.removed");
     io::fsync_folder(folder);
   }
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    fs::remove_all(entry);
+  std::vector<fs::path> files;  // first: what goes while a folder is read may hide the next one
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  for (const fs::path& file : files) {
+    fs::remove_all(file);
     if (moved) moved();
   }
   fs::remove(folder);
