@@ -41,6 +41,7 @@ Agreement Boundary::agree(double ahead, bool saves) {
   const bool own_hung = told[hung] != 0, own_unwritten = told[unwritten] != 0;
   world_.all_reduce("agree on stopping", told.data(), all, core::DType::i64, comm::Reduce::max).wait();
   if (told[hung] != 0) end_over_hung_writers(own_hung, own_unwritten);
+  // Of another rank that is slow, rank 0 knows only now: from the next time on.
   if (told[unwritten] != 0) deadline_.saving(stroke_begun_.seconds());
   signal_ = std::max(signal_, told[signal]);
   late_ = late_ || told[late] != 0;

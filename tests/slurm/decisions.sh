@@ -7,7 +7,7 @@
 
 make_origin 12 4 1 1 1
 mkdir -- "$work/bin"
-# Each command reads what it should do from $work/ANSWERS/COMMAND, a piece of shell.
+# Each command notes its call in $CASE/called-COMMAND, and does what $CASE/COMMAND says, a piece of shell.
 for command in srun squeue scontrol sbatch scancel; do
   cat >"$work/bin/$command" <<TEXT
 #!/usr/bin/env bash
