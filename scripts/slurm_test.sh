@@ -42,7 +42,7 @@ trap 'say "FAILED: not done in $limit s" >&2; exit 1' TERM
 
 # An installed tree and a source tree, in which the job files must find the program, the body and the configurations.
 mkdir -p -- "$work/submit/build" "$work/installed/bin" "$work/installed/share/caravan"
-for folder in installed/bin submit/build; do ln -s -- "$binary" "$work/$folder/caravan"; done
+for folder in installed/bin submit/build; do write_program "$work/$folder/caravan"; done
 for folder in installed/share/caravan submit; do ln -s -- "$root/slurm" "$root/inputs" "$work/$folder/"; done
 echo "echo \"the test's site file\"" >"$work/site.env"
 export CARAVAN_PREFIX=$work/installed CARAVAN_SITE=$work/site.env

@@ -46,6 +46,7 @@ case_half_done() {
 # Slurm looks for limits every 30 s and sends the signal in the minute before it is due: at its first look here.
 case_time_limit() {
   begin_with_training
+  hold_next_start
   SBATCH_SIGNAL=B:USR1@100 submit
   hold_at 3
   scontrol update "JobId=$job" TimeLimit=2  # only now, or the signal might come before the first step
@@ -62,10 +63,12 @@ case_time_limit() {
 # does when it preempts the job.
 case_stopped_early() {
   begin_with_training
+  hold_next_start
   submit
   hold_until "handling signals" all_catch_usr1
   scancel --batch --signal=USR1 "$job"
   wait_until 60 "the signal" job_says "$job" "got USR1"
+  hold_next_start
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished while stopping after USR1; the job goes"
   hold_until "handling signals" all_catch_usr1
@@ -97,6 +100,7 @@ case_preempted_at_once() { preempt "$1" --partition=sudden; }
 preempt() {
   local urgent
   begin_with_training
+  hold_next_start
   submit --nodelist="$1" "${@:2}"
   hold_at 3
   urgent=$(cd -- "$work/submit" && sbatch --parsable --job-name=urgent --partition=high --nodelist="$1" --exclusive \
@@ -110,6 +114,7 @@ preempt() {
 case_node_down() {
   local node
   begin_with_training
+  hold_next_start
   submit --nodes=2 --ntasks-per-node=2
   hold_at 6
   node=$(scontrol show hostnames "$(job_field "$job" NodeList)" | tail -n 1)
@@ -135,6 +140,7 @@ fi
 exec srun "\$@"
 TEXT
   chmod +x "$work/$name.launcher/srun"
+  hold_next_start
   CARAVAN_LAUNCH=$work/$name.launcher/srun submit
   hold_at 6
   expect_job_says "$job" "the launcher failed with exit code 233; the job goes to the queue again"
@@ -150,6 +156,7 @@ TEXT
 # A rank that stands still: after watchdog.seconds the others end the job's step with 76.
 case_rank_hung() {
   begin_with_training
+  hold_next_start
   CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" submit --nodelist="$1" -- --watchdog.seconds=4
   hold_at 6
   kill -CONT "${pids[@]:0:3}"
@@ -163,6 +170,7 @@ case_rank_hung() {
 case_cancelled() {
   local first shells
   begin_with_training
+  hold_next_start
   submit
   first=$job
   hold_at 3
@@ -174,6 +182,7 @@ case_cancelled() {
   wait_until 60 "the end of job $job" has_ended "$job"
   has_state "$job" CANCELLED || fail "the cancelled job ended as $(squeue -h -t all -j "$job" -o %T)"
   expect_job_not_says "$job" "goes to the queue again"
+  hold_next_start
   submit
   first=$job
   hold_at 8
@@ -198,6 +207,7 @@ case_no_requeue() {
   local first
   begin_with_training
   CARAVAN_LAUNCH="mpirun --oversubscribe --bind-to none" write_whole_site "$work/$name.env"
+  hold_next_start
   SLURM_JOB_END_TIME=1700000000 submit --no-requeue --nodelist="$1" \
     --export="NONE,SLURM_JOB_END_TIME,CARAVAN_PREFIX,CARAVAN_SITE=$work/$name.env,SLURM_CONF"
   first=$job
@@ -221,9 +231,11 @@ case_no_requeue() {
 case_no_progress() {
   local attempt
   begin_with_training
+  hold_next_start
   CARAVAN_RETRIES=9 submit
   for attempt in 1 2 3; do
     hold_at 1
+    hold_next_start
     kill -KILL "${pids[@]}"
     wait_until 60 "the end of attempt $attempt" launcher_noticed "$attempt"
   done
@@ -236,14 +248,16 @@ launcher_noticed() { has_ended "$job" || job_says "$job" "attempt $1: srun"; }
 # not come to the end of a step before the job's.
 case_most_restarts() {
   begin_with_training
+  hold_next_start
   CARAVAN_MAX_RESTARTS=1 submit
   hold_at 6
+  hold_next_start
   scontrol update "JobId=$job" "EndTime=$(date -d '20 seconds' +%FT%T)"
   scancel --batch --signal=USR1 "$job"
   wait_until 60 "the requeue" job_says "$job" "the ranks have not stopped, and the job's end is near; the job goes to the queue again"
   scontrol update "JobId=$job" TimeLimit=20
-  wait_until 60 "the second start" job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
   hold_at 9
+  expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
   scancel --batch --signal=USR1 "$job"
   kill -CONT "${pids[@]}"
   expect_end "$job" FAILED 75 1

@@ -72,12 +72,25 @@ command_is() {
     [[ $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) != $1 ]] || echo "$pid"
   done
 }
-# The ranks of the job's training.
-training_ranks() {
-  local pid
-  for pid in $(job_processes | command_is '*/caravan train *'); do  # and of their launcher
-    [ "$(readlink -- "/proc/$pid/exe")" != "$binary" ] || echo "$pid"
+# What the jobs take for the program. The ranks of a training that is to be held stop themselves before they begin, so
+# that none is past the moment that a case waits for when it is first looked at.
+write_program() {
+  cat >"$1" <<TEXT
+#!/usr/bin/env bash
+[[ \$1 != train || ! -e \$CARAVAN_RUN.held ]] || kill -STOP "\$\$"
+exec "$binary" "\$@"
+TEXT
+  chmod +x "$1"
+}
+# Before the start that hold_at or hold_until is to meet.
+hold_next_start() { touch -- "$CARAVAN_RUN.held"; }
+# The ranks of the job's training that have stopped themselves.
+held_ranks() {
+  local pid stat
+  for pid in $(job_processes | command_is 'bash */bin/caravan train *'); do
+    { read -r stat <"/proc/$pid/stat"; } 2>/dev/null && [[ ${stat##*) } == T* ]] && echo "$pid"
   done
+  return 0
 }
 # hold_at STEP: lets the ranks compute that step and stops them: $pids. As in common.sh they run in slices, so that no
 # machine is too fast for it.
@@ -87,14 +100,15 @@ has_computed() { [ "$(last_step "$case_name")" -ge "$1" ]; }
 hold_until() {
   local what=$1 deadline=$((SECONDS + 120))
   shift
+  [ -e "$CARAVAN_RUN.held" ] || fail "the start that is to come to $what is not held"
   pids=()
   while [ ${#pids[@]} -ne 4 ]; do
     [ "$SECONDS" -lt "$deadline" ] || fail "the training of job $job did not start"
     ! has_ended "$job" || fail "job $job ended before $what"
-    mapfile -t pids < <(training_ranks)
+    mapfile -t pids < <(held_ranks)
     nap 0.05
   done
-  kill -STOP "${pids[@]}"
+  rm -- "$CARAVAN_RUN.held"
   until "$@"; do
     kill -CONT "${pids[@]}" 2>/dev/null || true
     nap 0.01
