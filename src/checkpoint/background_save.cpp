@@ -5,16 +5,20 @@
 
 #include "comm/agreement.hpp"
 #include "core/background_thread.hpp"
+#include "core/streamed_copy.hpp"
 #include "core/text.hpp"
 
 namespace caravan::checkpoint {
 namespace {
 
+std::size_t bytes_of(const Piece& piece) {
+  return static_cast<std::size_t>(piece.part.count()) * core::size_of(piece.dtype);
+}
+
 // Where the next piece begins: at a cache line, which also aligns every element.
 std::size_t room_of(const Piece& piece) {
   constexpr std::size_t line = 64;
-  const auto bytes = static_cast<std::size_t>(piece.part.count()) * core::size_of(piece.dtype);
-  return (bytes + line - 1) / line * line;
+  return (bytes_of(piece) + line - 1) / line * line;
 }
 
 std::size_t room_of(const std::vector<Piece>& pieces) {
@@ -43,7 +47,11 @@ std::vector<Piece> BackgroundSave::copied(const std::vector<Piece>& pieces) {
   std::byte* place = buffer_.data();
   for (const Piece& piece : pieces) {
     if (piece.part.count() == 0) continue;
-    piece.fill(0, piece.part.extent.at(0), place);
+    if (piece.memory) {
+      core::streamed_copy(place, piece.memory, bytes_of(piece));
+    } else {
+      piece.fill(0, piece.part.extent.at(0), place);
+    }
     copies.push_back(make_piece(piece.name, piece.shape, piece.dtype, piece.part, place));
     place += room_of(piece);
   }

@@ -19,7 +19,7 @@ struct Piece {
   /// Writes rows [row_begin, row_end) of the piece (indices along dimension 0 of `part`, from 0), row-major in dtype,
   /// to `out`. Asked for one block at a time, so that memory stays bounded wherever the data come from.
   std::function<void(std::int64_t row_begin, std::int64_t row_end, void* out)> fill;
-  /// Where the same elements lie already, row-major; null: nowhere yet.
+  /// Where the same elements lie already, row-major, so that fill need not be asked; null: nowhere yet.
   const void* memory = nullptr;
 };
 

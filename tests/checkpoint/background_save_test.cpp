@@ -181,6 +181,7 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
     // A folder in the place of the last rank's shard, made after begin() has cleared the way, must be met by its
     // writer: so it is made by the copying of that rank's first piece.
     if (world->rank() == last) {
+      pieces[0].memory = nullptr;
       pieces[0].fill = [&](std::int64_t, std::int64_t, void*) {
         std::filesystem::create_directories(folder / core::concat("shard-0000", last, ".h5") / "in the way");
       };
@@ -189,6 +190,7 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
   }
   SECTION("because the storage is full") {
     if (world->rank() == last) {
+      pieces[0].memory = nullptr;
       pieces[0].fill = [](std::int64_t, std::int64_t, void*) {
         throw core::Error(core::ExitCode::storage_full, "no space left");
       };
