@@ -71,145 +71,22 @@ for number in "$retries" "$most_restarts" "$end_margin" "$patience"; do
   [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN and CARAVAN_PATIENCE must be numbers, not \"$number\""
 done
 
+# Slurm copies the job file, not this one.
 # shellcheck source-path=SCRIPTDIR source=queue.sh
-. "${BASH_SOURCE[0]%/*}/queue.sh"  # Slurm copies the job file, not this one
+. "${BASH_SOURCE[0]%/*}/queue.sh" && . "${BASH_SOURCE[0]%/*}/run_folder.sh" ||
+  stop 2 "$0 lies alone; submit one of the job files, not run.sh itself"
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
 whole_config=$(alone upcycle "$config" "${settings[@]}" --dump-config) || stop 2 "the configuration was refused"
-setting() {  # section.key
-  awk -v section="[${1%%.*}]" -v key="${1#*.}" \
-    '/^\[/ { inside = $0 == section } inside && $1 == key { sub(/^[^=]*= ?/, ""); print; exit }' <<<"$whole_config"
-}
 run=$(setting run.folder)
 [ -n "$run" ] || stop 2 "$config sets no folder in [run]"
 mkdir -p -- "$run" || stop 74 "cannot make the run folder $run"
-
-# --- What lies on disk.
-
-# The newest step that is committed, which its manifest does; −1: none.
-newest_step() {
-  local manifest newest=-1
-  for manifest in "$run"/checkpoints/step-*/manifest.json; do
-    [[ -e $manifest && $manifest =~ /step-([0-9]+)/manifest.json$ ]] || continue
-    [ $((10#${BASH_REMATCH[1]})) -le "$newest" ] || newest=$((10#${BASH_REMATCH[1]}))
-  done
-  echo "$newest"
-}
-# The step that evaluate and export take: the newest whose shards are whole, as they see it themselves.
-chosen_step() {
-  local step
-  step=$(setting evaluate.step)
-  [ "$step" != newest ] || step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
-  [[ $step =~ ^[0-9]+$ ]] && echo "$step"
-}
-planned_steps() {
-  local steps sequences batch
-  steps=$(setting train.steps)
-  if [ "$steps" = 0 ]; then
-    sequences=$(alone info "$(setting data.packed)" 2>/dev/null | sed -n 's/^ *sequences *\([0-9,]*\),.*/\1/p' | tr -d ,)
-    batch=$(setting train.batch)
-    [ -n "$sequences" ] || return 1
-    steps=$(($(setting train.epochs) * ((sequences + batch - 1) / batch)))
-  fi
-  echo "$steps"
-}
-
-# Whether a stage's result is there and whole. Each result is put in its place by one rename, its last act: a manifest,
-# a packed file (after its held-out one), an exported folder.
-is_done() {
-  local path step
-  case $1 in
-    upcycle)
-      path=$(setting model.store)
-      [ -e "${path:-$run/checkpoints/step-00000000}/manifest.json" ] ;;
-    prepare)
-      path=$(setting data.held_out)
-      [ -e "$(setting data.packed)" ] &&
-        { [ "$(setting data.held_out_every)" = 0 ] || [ -e "${path:-$(setting data.packed).heldout}" ]; } ;;
-    train)
-      step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
-      [ -n "$step" ] && [ "$step" = "$(planned_steps)" ] ;;
-    evaluate)
-      step=$(chosen_step) && [ -e "$run/$(printf 'evaluate-step-%08d.json' "$step")" ] ;;
-    export)
-      path=$(setting export.folder)
-      step=$(chosen_step) || return 1
-      if [ -z "$path" ]; then
-        path=$run/export
-        [ "$(setting export.merge)" = true ] || path=$run/adapter
-        path=$path-$(printf 'step-%08d' "$step")
-      fi
-      grep -Eqs "step-0*$step\b" "$path/README.md" || return 1
-      [ ! -e "$path/UNVERIFIED" ] || stop 1 "$path is marked UNVERIFIED: it does not compute what the checkpoint does" ;;
-  esac
-}
-
-# A number that grows with what a restart would find: results of the first stages, then the newest step.
-progress() {
-  local stage finished=0
-  for stage in upcycle prepare; do
-    ! is_done "$stage" || finished=$((finished + 1))
-  done
-  echo $((finished * 10 ** 12 + $(newest_step) + 1))
-}
-
-# --- One job at a time in a run folder. A job that waits to start again keeps its claim.
-
 claim=$run/job.lock  # job and cluster, "4711 alpha"
 us="$SLURM_JOB_ID ${SLURM_CLUSTER_NAME:-}"
-take_run_folder() {
-  local attempt holder job error='' aside=$claim.$SLURM_JOB_ID
-  for ((attempt = 0; attempt < 5; ++attempt)); do
-    echo "$us" >"$aside" || stop 74 "cannot write into the run folder $run"
-    error=$(ln -- "$aside" "$claim" 2>&1)
-    rm -f -- "$aside"
-    holder=$(cat -- "$claim" 2>/dev/null)
-    [ "$holder" != "$us" ] || return 0
-    [ -n "$holder" ] || continue
-    job=${holder%% *}
-    if [ "${holder#* }" != "${us#* }" ] || job_lives "$job"; then
-      stop 2 "run folder $run is in use by job ${holder/ / of cluster }; wait for it, end it (scancel $job), or choose another run.folder. If that job is gone for good, remove $claim"
-    fi
-    mv -- "$claim" "$aside" 2>/dev/null || continue
-    if [ "$(cat -- "$aside")" != "$holder" ]; then  # another job was faster and this is its claim: put it back
-      ln -- "$aside" "$claim"
-      rm -f -- "$aside"
-      continue
-    fi
-    rm -f -- "$aside"
-    say "took the run folder over from job $job, which has ended"
-  done
-  stop 2 "run folder $run: cannot take it (${error:-several jobs try to}); submit one job at a time, on a file system with hard links"
-}
-# shellcheck disable=SC2317  # a trap calls it
-release_run_folder() { [ "$(cat -- "$claim" 2>/dev/null)" != "$us" ] || rm -f -- "$claim"; }
-
-# --- Restarts: how many there were, how many in a row brought nothing newer, and what was there before the last start.
-
 first_job=${CARAVAN_FIRST_JOB:-$SLURM_JOB_ID}  # of a chain of resubmissions
 state=$run/restarts-$first_job
 [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || [ "$first_job" != "$SLURM_JOB_ID" ] || rm -f -- "$state"
-
-# look_at_restart: sets restarts and fruitless to what the next start's would be; false, with $refusal, if it may not be.
-look_at_restart() {
-  local before now
-  now=$(progress)
-  restarts=0 fruitless=0 refusal=''
-  [[ $(cat -- "$state" 2>/dev/null) =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)$ ]] || return 0
-  restarts=${BASH_REMATCH[1]} fruitless=${BASH_REMATCH[2]} before=${BASH_REMATCH[3]}
-  if [ "$now" -gt "$before" ]; then fruitless=0; elif [ "$restarts" -gt 0 ]; then fruitless=$((fruitless + 1)); fi
-  restarts=$((restarts + 1))
-  [ "$fruitless" -lt 2 ] || refusal="no newer checkpoint in two restarts in a row"
-  [ "$restarts" -le "$most_restarts" ] || refusal="restarted $most_restarts times already (CARAVAN_MAX_RESTARTS)"
-  [ -z "$refusal" ]
-}
-count_start() {
-  look_at_restart || stop "${status:-76}" "not started again: $refusal"
-  if ! echo "$restarts $fruitless $(progress)" >"$state.next" || ! mv -- "$state.next" "$state"; then
-    stop 74 "cannot write into the run folder $run"
-  fi
-}
 
 # --- The ranks.
 
