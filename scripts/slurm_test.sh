@@ -21,7 +21,7 @@ fi
 . "$root/tests/slurm/jobs.sh"
 . "$root/tests/slurm/cases.sh"
 
-limit=720  # seconds: what a killed script started would stay, so it ends by itself before a test runner kills it
+limit=1500  # seconds: what a killed script started would stay, so it ends by itself before a test runner kills it
 timer=
 end() {
   [ -z "$timer" ] || kill "$timer" 2>/dev/null || true
@@ -68,7 +68,7 @@ run_case() {
 }
 cases=("$@")
 [ ${#cases[@]} -gt 0 ] || cases=(half_done time_limit stopped_early preempted preempted_at_once node_down rank_killed rank_hung cancelled
-  no_requeue no_progress most_restarts)
+  no_requeue array no_progress most_restarts)
 run_case finished
 for case in "${cases[@]}"; do
   run_case "$case" "$first_node"

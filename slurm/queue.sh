@@ -20,22 +20,24 @@ job_lives() {
   if insist squeue -h -j "$1" -o %T; then [ -n "$answer" ]; else [[ ${answer,,} != *invalid\ job\ id* ]]; fi
 }
 
-# When the job must have ended, in unix seconds; nothing where that is not known. Slurm can move it, so it is asked. What
-# the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is of a job
-# that submitted this one.
+# Sets end: when the job must have ended, in unix seconds; empty where that is not known. Slurm can move it, so it is
+# asked. What the environment says counts where it is of this job: from version 23.02 on Slurm sets it, before that it is
+# of a job that submitted this one.
 own_end=${SLURM_JOB_END_TIME:-}
 [[ $(squeue --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) && $((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) -ge 2302 ]] || own_end=''
+# shellcheck disable=SC2034
 job_end() {
-  local end
-  end=$(SLURM_TIME_FORMAT=standard squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null | head -n 1)
-  if [[ $end == *T*:* ]]; then date -d "$end" +%s; else echo "$own_end"; fi
+  local answer patience=3
+  end=$own_end
+  insist env SLURM_TIME_FORMAT=standard squeue -h -j "$self" -o %e || return
+  [[ ! $answer =~ [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+ ]] || end=$(date -d "${BASH_REMATCH[0]}" +%s)
 }
 
 # The job goes to the queue again, by whatever way Slurm allows; does not come back. STATUS is what to end with.
 queue_again() {
   local status=$1 reason=$2 answer='' new=''
   look_at_restart || stop "$status" "$reason; $refusal; not queued again"
-  insist squeue -h -j "$SLURM_JOB_ID" -o '%T %r' || answer=''
+  insist squeue -h -j "$self" -o '%T %r' || answer=''
   if [[ $answer == COMPLETING* && $answer != *TimeLimit* ]]; then
     trap - EXIT  # the claim stays: Slurm may begin this job again; another one finds out when it does not
     stop "$status" "$reason; Slurm is ending this job (${answer%%$'\n'*})"
@@ -44,7 +46,7 @@ queue_again() {
   trap '' USR1 ALRM
   trap - TERM EXIT  # the claim stays
   [ -z "$reminder" ] || kill "$reminder" 2>/dev/null
-  if insist scontrol requeue "$SLURM_JOB_ID"; then
+  if insist scontrol requeue "$self"; then
     sleep 300  # Slurm ends this shell; leaving by itself would count as a failure
     exit "$status"
   fi
@@ -59,9 +61,9 @@ queue_again() {
 # in the name; the first job may have another one. This job may run in another folder than it was submitted in. Sets
 # answer, and new: the job's number.
 resubmit() {
-  local options=(--parsable "--dependency=singleton,afterany:$SLURM_JOB_ID" --export=ALL) pair variable script mark
-  local limit features resources
-  mark=$(cd -- "$run" && pwd -P | cksum) && mark=$(printf '%08x' "${mark%% *}")
+  local options=(--parsable "--dependency=singleton,afterany:$self" --export=ALL) pair variable script mark argument
+  local limit features resources again=()
+  mark=$(realpath -m -- "$run" | cksum) && mark=$(printf '%08x' "${mark%% *}")
   options+=("--job-name=${SLURM_JOB_NAME%-"$mark"}-$mark")
   for pair in partition=SLURM_JOB_PARTITION account=SLURM_JOB_ACCOUNT qos=SLURM_JOB_QOS nodes=SLURM_JOB_NUM_NODES \
     ntasks=SLURM_NTASKS ntasks-per-node=SLURM_NTASKS_PER_NODE cpus-per-task=SLURM_CPUS_PER_TASK \
@@ -70,17 +72,20 @@ resubmit() {
     variable=${pair#*=}
     [ -z "${!variable:-}" ] || options+=("--${pair%%=*}=${!variable}")
   done
-  if insist squeue -h -j "$SLURM_JOB_ID" -o '%l|%f|%b'; then  # --time, --constraint, --gres
-    IFS='|' read -r limit features resources <<<"$answer"
+  if insist squeue -h -j "$self" -o '%l|%b|%f'; then  # --time, --gres, --constraint
+    IFS='|' read -r limit resources features <<<"$answer"
     options+=("--time=$limit")
     [[ $features =~ ^(\(null\)|)$ ]] || options+=("--constraint=$features")
     # Those that --gpus-per-… asked for are shown here, too.
     [[ $resources != *gres[:/]* || ${options[*]} == *--gpus* ]] || options+=("--gres=$(sed 's/gres[:/]//g' <<<"$resources")")
   fi
+  # A folder that is named after the job stays the first one's.
+  for argument in "${arguments[@]}"; do [[ $argument == --run.folder=* ]] || again+=("$argument"); done
+  again+=("--run.folder=${run//\$\{/\$\$\{}")
   script=$(mktemp) || return 1
   insist scontrol write batch_script "$SLURM_JOB_ID" "$script" &&
-    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME "CARAVAN_FIRST_JOB=$first_job" \
-      "CARAVAN_PREFIX=$prefix" "CARAVAN_SITE=$site" sbatch "${options[@]}" "$script" "${arguments[@]}" &&
+    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME -u SLURM_ARRAY_JOB_ID "CARAVAN_FIRST_JOB=$first_job" \
+      "CARAVAN_PREFIX=$prefix" "CARAVAN_SITE=$site" sbatch "${options[@]}" "$script" "${again[@]}" &&
     new=$(sed -nE 's/^([0-9]+)(;.*)?$/\1/p' <<<"$answer")
   rm -f -- "$script"
   [ -n "$new" ]

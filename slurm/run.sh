@@ -9,9 +9,11 @@
 # - Ranks that do not stop in time are given up, with what they have not saved: the job is queued again before its end.
 # - Where Slurm may not requeue the job, it submits itself again, to start when this job has ended.
 # - A lost or hung rank or failing storage (exit 76) and death by a signal: tried again in the same allocation, some
-#   times; then queued again, perhaps for other nodes.
+#   times, with pauses between them; then queued again, perhaps for other nodes.
+# - A run folder whose storage does not answer is waited for, and then the job is queued again.
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
-# - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint.
+# - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint, not
+#   all of them on the same nodes.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN,
 # CARAVAN_PATIENCE.
@@ -23,6 +25,9 @@ stop() {
 }
 
 [ -n "${SLURM_JOB_ID:-}" ] || stop 2 "not inside a Slurm job; submit one of the job files beside this file with sbatch"
+# Of a job array, SLURM_JOB_ID may be all tasks.
+self=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}}
+self=${self:-$SLURM_JOB_ID}
 # Slurm may tell it to stop while it does what follows.
 stopping=''
 trap 'stopping=USR1' USR1
@@ -72,28 +77,30 @@ for number in "$retries" "$most_restarts" "$end_margin" "$patience"; do
 done
 
 # Slurm copies the job file, not this one.
-# shellcheck source-path=SCRIPTDIR source=queue.sh
-. "${BASH_SOURCE[0]%/*}/queue.sh" && . "${BASH_SOURCE[0]%/*}/run_folder.sh" ||
-  stop 2 "$0 lies alone; submit one of the job files, not run.sh itself"
+for part in queue run_folder; do
+  # shellcheck source-path=SCRIPTDIR source=queue.sh source=run_folder.sh
+  . "${BASH_SOURCE[0]%/*}/$part.sh" || stop 2 "$0 lies alone; submit one of the job files, not run.sh itself"
+done
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
-whole_config=$(alone upcycle "$config" "${settings[@]}" --dump-config) || stop 2 "the configuration was refused"
+# shellcheck disable=SC2034  # setting uses it
+whole_config=$(alone upcycle "$config" ${settings[@]+"${settings[@]}"} --dump-config) || stop 2 "the configuration was refused"
 run=$(setting run.folder)
 [ -n "$run" ] || stop 2 "$config sets no folder in [run]"
-mkdir -p -- "$run" || stop 74 "cannot make the run folder $run"
 claim=$run/job.lock  # job and cluster, "4711 alpha"
-us="$SLURM_JOB_ID ${SLURM_CLUSTER_NAME:-}"
+us="$self ${SLURM_CLUSTER_NAME:-}"
 first_job=${CARAVAN_FIRST_JOB:-$SLURM_JOB_ID}  # of a chain of resubmissions
 state=$run/restarts-$first_job
+attempt=0 status='' launcher='' reminder=''
+on_disk mkdir -p -- "$run"
 [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || [ "$first_job" != "$SLURM_JOB_ID" ] || rm -f -- "$state"
 
 # --- The ranks.
 
-launcher='' reminder=''
 signal_ranks() {
   case ${launch[0]##*/} in
-    srun) scancel --signal=USR1 "$SLURM_JOB_ID" ;;  # reaches the steps, not this shell
+    srun) scancel --signal=USR1 "$self" ;;  # reaches the steps, not this shell
     *) kill -USR1 "$(beyond_shells "$launcher")" ;;
   esac 2>/dev/null
 }
@@ -116,17 +123,20 @@ on_signal() {
 # Ranks that were only being started have not heard the signal. And when the job's end comes before theirs, this shell
 # must know in time. A preempted job's end is near at once: three quarters of what is left are the ranks' in any case.
 remind() {
-  local end left margin
-  end=$(job_end)
-  left=$((${end:-0} - $(date +%s)))
-  margin=$((left / 4 < end_margin ? left / 4 : end_margin))
-  while sleep 5; do
-    signal_ranks
-    [ -z "$end" ] || [ $((end - $(date +%s))) -gt "$margin" ] || end=$(job_end)  # it may have been moved
-    if [ -n "$end" ] && [ $((end - $(date +%s))) -le "$margin" ]; then
-      kill -ALRM $$
-      end=''
+  local end='' left margin='' told=''
+  while :; do
+    if [ -z "$told" ]; then
+      # Asked anew while it is not known, and when it is near: it may have been moved.
+      if [ -z "$end" ] || [ $((end - $(date +%s))) -le "$margin" ]; then job_end; fi
+      left=$((${end:-0} - $(date +%s)))
+      [ -n "$margin" ] || [ -z "$end" ] || margin=$((left / 4 < end_margin ? left / 4 : end_margin))
+      if [ -n "$end" ] && [ "$left" -le "$margin" ]; then
+        kill -ALRM $$
+        told=yes
+      fi
     fi
+    sleep 5
+    signal_ranks
   done
 }
 # shellcheck disable=SC2317  # a trap calls it
@@ -144,8 +154,9 @@ export SLURM_KILL_BAD_EXIT="${SLURM_KILL_BAD_EXIT:-0}" SLURM_WAIT="${SLURM_WAIT:
 
 # start_ranks NUMBER ARGUMENTS…: $status is how they ended.
 start_ranks() {
-  local late
-  SLURM_JOB_END_TIME=$(job_end) && export SLURM_JOB_END_TIME
+  local late end
+  job_end
+  export SLURM_JOB_END_TIME="$end"
   "${launch[@]}" -n "$1" "$program" "${@:2}" &
   launcher=$!
   [ -z "$stopping" ] || on_signal "$stopping"  # it came between two starts
@@ -162,13 +173,18 @@ start_ranks() {
   reminder=
 }
 
+# rest SECONDS, or CARAVAN_PATIENCE: storage or a network that is away may come back.
+rest() {
+  local left=$(($1 < patience ? $1 : patience))
+  while [ -z "$stopping" ] && [ $((left--)) -gt 0 ]; do sleep 1; done
+}
 # run_stage STAGE: comes back when it is done.
 run_stage() {
   local ranks=${SLURM_NTASKS:-1} reason retry
   [ "$1" != prepare ] || ranks=1
   while :; do
     say "$1 on $ranks ranks, start ${SLURM_RESTART_COUNT:-0}, attempt $attempt: ${launch[*]} $program"
-    start_ranks "$ranks" "$1" "$config" "${settings[@]}"
+    start_ranks "$ranks" "$1" "$config" ${settings[@]+"${settings[@]}"}
     retry=''
     case $status in
       0) return 0 ;;
@@ -192,7 +208,9 @@ run_stage() {
     [ -n "$retry" ] || queue_again "$status" "$reason"
     attempt=$((attempt + 1))
     [ "$attempt" -le "$retries" ] || queue_again "$status" "$reason, and so it was in $retries retries (CARAVAN_RETRIES)"
-    count_start
+    count_start "$reason"
+    rest $((15 * (attempt - 1)))
+    [ -z "$stopping" ] || queue_again "$status" "$reason; stopping after $stopping"
     say "$reason; trying again in this allocation"
   done
 }
@@ -202,7 +220,6 @@ trap release_run_folder EXIT
 trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
 trap on_late_ranks ALRM
-attempt=0 status=''
 count_start
 for stage in "${stages[@]}"; do
   if is_done "$stage"; then

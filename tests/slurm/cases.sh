@@ -51,6 +51,7 @@ case_time_limit() {
   hold_at 3
   scontrol update "JobId=$job" TimeLimit=2  # only now, or the signal might come before the first step
   wait_until 60 "the signal before the time limit" job_says "$job" "got USR1"
+  wait_until 60 "the ranks' signal" all_are_told
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
   scontrol update "JobId=$job" TimeLimit=20
@@ -68,6 +69,7 @@ case_stopped_early() {
   hold_until "handling signals" all_catch_usr1
   scancel --batch --signal=USR1 "$job"
   wait_until 60 "the signal" job_says "$job" "got USR1"
+  wait_until 60 "the ranks' signal" all_are_told
   hold_next_start
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished while stopping after USR1; the job goes"
@@ -79,12 +81,15 @@ case_stopped_early() {
   expect_calm_curve
 }
 
-# Bit 9 of the signals that a process catches: the ranks do from the start of the program on, before MPI's.
-all_catch_usr1() {
-  local pid caught
+# USR1 is bit 9 of the signals that a process catches: the ranks do from the start of the program on, before MPI's. And
+# of those that wait until a stopped process goes on.
+all_catch_usr1() { all_have_usr1 SigCgt; }
+all_are_told() { all_have_usr1 ShdPnd; }
+all_have_usr1() {
+  local pid set
   for pid in "${pids[@]}"; do
-    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status")
-    [ $((0x$caught & 0x200)) -ne 0 ] || return 1
+    set=$(sed -n "s/^$1:[[:space:]]*//p" "/proc/$pid/status")
+    [ $((0x$set & 0x200)) -ne 0 ] || return 1
   done
 }
 
@@ -214,6 +219,7 @@ case_no_requeue() {
   hold_at 3
   scancel --batch --signal=TERM "$first"
   wait_until 60 "the signal" job_says "$first" "got TERM"
+  wait_until 60 "the ranks' signal" all_are_told
   kill -CONT "${pids[@]}"
   expect_end "$first" FAILED 75 0
   expect_job_says "$first" "Slurm does not answer: sbatch: error: Unable to contact"
@@ -227,22 +233,54 @@ case_no_requeue() {
   expect_calm_curve
 }
 
-# Ranks that die before every checkpoint are not started for ever.
+# Of a job array, one task is told to stop and is queued again; the other one hears nothing of it. The last one has the
+# array's own number.
+case_array() {
+  local array other
+  begin_with_training
+  cp -R -- "$CARAVAN_RUN" "$CARAVAN_RUN-1"
+  mv -- "$CARAVAN_RUN" "$CARAVAN_RUN-2"
+  hold_next_start
+  submit --array=1-2 -- '--run.folder=${CARAVAN_RUN}-${SLURM_ARRAY_TASK_ID}' \
+    '--data.packed=${CARAVAN_RUN}-${SLURM_ARRAY_TASK_ID}/instructions.packed'
+  array=$job
+  wait_until 60 "the start of both tasks" has_state "${array}_1" RUNNING
+  wait_until 60 "the start of both tasks" has_state "${array}_2" RUNNING
+  job=$(squeue -h -j "${array}_1" -o %A)
+  wait_until 60 "the ranks of the first task" all_held
+  mapfile -t other < <(held_ranks)
+  job=$(squeue -h -j "${array}_2" -o %A)
+  hold_until "step 3" has_computed 3 "$case_name-2"
+  scancel --batch --signal=USR1 "${array}_2"
+  wait_until 60 "the ranks' signal" all_are_told
+  kill -CONT "${pids[@]}"
+  wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
+  kill -CONT "${other[@]}"
+  expect_end "${array}_2" COMPLETED 0 1
+  expect_calm_curve "$case_name-2"
+  expect_end "${array}_1" COMPLETED 0 0
+  expect_calm_curve "$case_name-1"
+}
+all_held() { [ "$(held_ranks | wc -l)" -eq 4 ]; }
+
+# Ranks that die before every checkpoint are not started for ever: two times more on these nodes, and once elsewhere.
 case_no_progress() {
   local attempt
   begin_with_training
   hold_next_start
   CARAVAN_RETRIES=9 submit
-  for attempt in 1 2 3; do
-    hold_at 1
+  for attempt in 1 2 3 4; do
+    hold_until "step 1 again" has_logged_step_1 "$attempt"
     hold_next_start
     kill -KILL "${pids[@]}"
     wait_until 60 "the end of attempt $attempt" launcher_noticed "$attempt"
   done
-  expect_end "$job" FAILED 137 0
+  expect_end "$job" FAILED 137 1
+  expect_job_says "$job" "and so it was in all starts of this allocation; the job goes to the queue again"
   expect_job_says "$job" "no newer checkpoint in two restarts in a row"
 }
-launcher_noticed() { has_ended "$job" || job_says "$job" "attempt $1: srun"; }
+has_logged_step_1() { [ "$(grep -c '^step 1/12 ' "$(log_of "$job")")" -ge "$1" ]; }
+launcher_noticed() { has_ended "$job" || [ "$(grep -c 'attempt [0-9]*: srun' "$(log_of "$job")")" -gt "$1" ]; }
 
 # Nor is a job that gets on, but is stopped again and again, beyond what was allowed. At the first stop here the ranks do
 # not come to the end of a step before the job's.
@@ -259,6 +297,7 @@ case_most_restarts() {
   hold_at 9
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
   scancel --batch --signal=USR1 "$job"
+  wait_until 60 "the ranks' signal" all_are_told
   kill -CONT "${pids[@]}"
   expect_end "$job" FAILED 75 1
   expect_job_says "$job" "restarted 1 times already (CARAVAN_MAX_RESTARTS)"

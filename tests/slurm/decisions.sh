@@ -48,7 +48,7 @@ body() {
   status=0
   (cd -- "$CASE/submit" && echo "$BASHPID" >"$CASE/body" && exec env "PATH=$work/bin:$PATH" "SLURM_JOB_ID=1000" "SLURM_SUBMIT_DIR=$CASE/submit" SLURM_NTASKS=1 \
     SLURM_JOB_NAME=job "CARAVAN_PREFIX=$work/prefix" CARAVAN_PATIENCE=3 "$@" \
-    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" train "--run.folder=$run") >"$CASE/said" 2>&1 &
+    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" train "--run.folder=${folder:-$run}") >"$CASE/said" 2>&1 &
   wait "$!" 2>/dev/null || status=$?
 }
 failed() { fail "$case_name: $* (exit $status): $(tail -n 5 -- "$CASE/said")"; }
@@ -119,6 +119,96 @@ body CARAVAN_RETRIES=2 "RUN=$run"
 expect_said "and so it was in 2 retries (CARAVAN_RETRIES); the job goes to the queue again"
 expect_requeued
 
+begin other_nodes  # when no start on these got anywhere; once
+printf '76\n76\n76\n' >"$CASE/codes"
+body
+expect_said "and so it was in all starts of this allocation; the job goes to the queue again"
+expect_requeued
+: >"$CASE/called-scontrol"
+echo 76 >"$CASE/codes"
+body SLURM_RESTART_COUNT=1
+expect_status 76
+expect_said "no newer checkpoint in two restarts in a row; not started again"
+expect_not_called scontrol requeue
+
+begin storage_away  # as the ranks' 76 says; then it is back
+cat >"$CASE/srun" <<'TEXT'
+mkdir -- "$CASE/once" 2>/dev/null || exit 0
+mv -- "$RUN" "$RUN.away"
+{ sleep 2; mv -- "$RUN.away" "$RUN"; } >/dev/null 2>&1 &
+exit 76
+TEXT
+body CARAVAN_PATIENCE=60 "RUN=$run"
+expect_status 0
+expect_said "the storage does not answer: "
+expect_said "trying again in this allocation"
+
+begin storage_gone  # for longer than the job has patience
+echo 'mv -- "$RUN" "$RUN.away"; exit 76' >"$CASE/srun"
+body "RUN=$run"
+expect_said "the storage of $run does not answer: "
+expect_requeued
+
+begin storage_full
+ln -s /dev/full "$run/restarts-1000.next"
+body
+expect_status 74
+expect_said "No space left on device"
+
+begin no_folder
+run=/dev/null/run
+body CARAVAN_PATIENCE=60
+expect_status 2
+expect_said "Not a directory"
+
+begin late_ranks  # and Slurm does not answer when the signal comes
+cat >"$CASE/squeue" <<'TEXT'
+case $* in
+  *%T*%r*) echo "RUNNING None" ;;
+  *%e*)
+    if [ -e "$CASE/told" ] && [ "$(wc -l <"$CASE/called-squeue")" -lt 7 ]; then
+      echo "slurm_load_jobs error: Socket timed out" >&2
+      exit 1
+    fi
+    date -d "@$(($(stat -c %Y -- "$CASE/site.env") + 12))" +%FT%T ;;
+esac
+TEXT
+: >"$CASE/site.env"
+cat >"$CASE/srun" <<'TEXT'
+: >"$CASE/told"
+kill -USR1 "$(cat -- "$CASE/body")"
+for ((i = 0; i < 300; ++i)); do [ -e "$CASE/over" ] || sleep 0.1; done
+TEXT
+body "CARAVAN_SITE=$CASE/site.env"
+: >"$CASE/over"
+expect_said "Slurm does not answer: slurm_load_jobs error: Socket timed out"
+expect_said "the ranks have not stopped, and the job's end is near; the job goes to the queue again"
+expect_requeued
+
+begin task_of_an_array  # whose other tasks Slurm knows by its job's number, too
+echo 75 >"$CASE/codes"
+body SLURM_ARRAY_JOB_ID=1000 SLURM_ARRAY_TASK_ID=3
+expect_called scontrol 'requeue 1000_3$'
+expect_not_called squeue '-j 1000 '
+[ "$(cat -- "$run/job.lock")" = "1000_3 " ] || failed "the claim is not the task's"
+
+begin 'odd#name'  # which --dump-config prints in quotes
+echo 75 >"$CASE/codes"
+body
+expect_requeued
+[ "$(cat -- "$run/job.lock")" = "1000 " ] || failed "the claim is not in the run folder"
+[ "$(cut -d ' ' -f 3 -- "$run/restarts-1000")" -gt 0 ] || failed "the checkpoints are not seen"
+
+begin lost_claim  # a node lost power before it was on disk
+: >"$run/job.lock"
+body
+expect_status 2
+expect_said "If there is no other job, remove $run/job.lock"
+touch -d '2 minutes ago' -- "$run/job.lock"
+body
+expect_status 0
+expect_said "took the run folder over from job that left no name, which has ended"
+
 begin told_while_it_starts  # by Slurm, before there are ranks
 echo 'kill -USR1 "$$"' >"$CASE/site.env"
 body "CARAVAN_SITE=$CASE/site.env"
@@ -130,7 +220,7 @@ echo 75 >"$CASE/codes"
 cat >"$CASE/squeue" <<'TEXT'
 case $* in
   *%T*%r*) echo "RUNNING None" ;;
-  *%l*) echo "12:00:00|gpu&fast|gres:gpu:a100:4,gres/nvme:1" ;;
+  *%l*) echo "12:00:00|gres:gpu:a100:4,gres/nvme:1|gpu|fast" ;;
 esac
 TEXT
 cat >"$CASE/scontrol" <<'TEXT'
@@ -146,7 +236,7 @@ TEXT
 body SLURM_MEM_PER_CPU=4000 SLURM_JOB_PARTITION=large CARAVAN_PREFIX=../../prefix
 expect_status 75
 expect_said "goes on as job 1001"
-for option in mem-per-cpu=4000 partition=large time=12:00:00 'constraint=gpu&fast' gres=gpu:a100:4,nvme:1; do
+for option in mem-per-cpu=4000 partition=large time=12:00:00 'constraint=gpu\|fast' gres=gpu:a100:4,nvme:1; do
   expect_called sbatch " --$option "
 done
 [ "$(cat -- "$CASE/inherited")" = "$work/prefix $work/prefix/slurm/site.env 1000" ] || failed "sbatch was given $(cat -- "$CASE/inherited")"
@@ -154,7 +244,8 @@ done
 : >"$CASE/called-sbatch"
 rm -- "$run/job.lock"
 echo 75 >"$CASE/codes"
-body SLURM_GPUS_PER_NODE=4
+folder="$work/run-\${SUFFIX}" body SLURM_GPUS_PER_NODE=4 SUFFIX=resubmitted
+expect_called sbatch " train --run.folder=$run\$"  # or a folder named after the job would be another one
 expect_called sbatch ' --gpus-per-node=4 '
 expect_not_called sbatch ' --gres'
 
@@ -182,6 +273,14 @@ echo "export CARAVAN_PREFIX='$work/prefix'" >"$CASE/site.env"
 body CARAVAN_PREFIX= "CARAVAN_SITE=$CASE/site.env"
 expect_status 0
 expect_said ": srun $work/prefix/bin/caravan"
+
+begin body_alone  # as Slurm copies what is submitted
+cp -- "$CARAVAN_SOURCE/slurm/run.sh" "$CASE/slurm_script"
+status=0
+env "PATH=$work/bin:$PATH" SLURM_JOB_ID=1000 "SLURM_SUBMIT_DIR=$CASE/submit" "CARAVAN_PREFIX=$work/prefix" \
+  bash "$CASE/slurm_script" "$work/config.ini" >"$CASE/said" 2>&1 || status=$?
+expect_status 2
+expect_said "submit one of the job files"
 
 begin no_hard_links
 cat >"$work/bin/ln" <<'TEXT'

@@ -95,7 +95,7 @@ held_ranks() {
 # hold_at STEP: lets the ranks compute that step and stops them: $pids. As in common.sh they run in slices, so that no
 # machine is too fast for it.
 hold_at() { hold_until "step $1" has_computed "$1"; }
-has_computed() { [ "$(last_step "$case_name")" -ge "$1" ]; }
+has_computed() { [ "$(last_step "${2:-$case_name}")" -ge "$1" ]; }  # STEP [RUN]
 # hold_until WHAT COMMAND…: stops them when the command succeeds.
 hold_until() {
   local what=$1 deadline=$((SECONDS + 120))
@@ -117,7 +117,7 @@ hold_until() {
   done
 }
 # What the job computed, bit for bit what the undisturbed one did.
-expect_calm_curve() { (flock 8 && expect_same_curve "$case_name" finished) 8>"$work/compare.lock"; }
+expect_calm_curve() { expect_same_curve "${1:-$case_name}" finished; }
 expect_exported() { [ -e "$CARAVAN_RUN/export-step-00000012/README.md" ] || fail "$CARAVAN_RUN has no exported model"; }
 # write_whole_site FILE: a site file for jobs that inherit nothing, in which each of Slurm's commands fails once a job,
 # as while the controller is started again, and squeue shows what waits only, as some users have it.
