@@ -30,6 +30,12 @@ std::string environment(const char* name) {
   return value != nullptr ? value : "";
 }
 
+// SLURM_JOB_ID of one task of a job array is the number of the whole array, by which squeue answers for all tasks.
+std::string this_job() {
+  const std::string array = environment("SLURM_ARRAY_JOB_ID");
+  return array.empty() ? environment("SLURM_JOB_ID") : array + "_" + environment("SLURM_ARRAY_TASK_ID");
+}
+
 std::string this_machine() {
   std::string boot;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
@@ -66,7 +72,7 @@ LockHolder this_process() {
   const std::optional<ProcessState> state = state_of(::getpid());
   return {.text = {},
           .cluster = environment("SLURM_CLUSTER_NAME"),
-          .job = environment("SLURM_JOB_ID"),
+          .job = this_job(),
           .restart = std::strtoll(environment("SLURM_RESTART_COUNT").c_str(), nullptr, 10),
           .host = core::host_name(),
           .machine = this_machine(),

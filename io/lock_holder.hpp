@@ -12,7 +12,7 @@ namespace caravan::io {
 struct LockHolder {
   std::string text{};        // the file's bytes
   std::string cluster{};     // SLURM_CLUSTER_NAME
-  std::string job{};         // SLURM_JOB_ID
+  std::string job{};         // as squeue calls it, "4711", "4711_3" of an array
   std::int64_t restart = 0;  // SLURM_RESTART_COUNT
   std::string host{};
   std::string machine{};       // since when it is up, and its numbering of processes: host names may be equal

@@ -97,8 +97,11 @@ void RunLock::take(const std::filesystem::path& folder, const RunLockTimes& time
       const std::string left_over = same_machine(*holder, self)
                                         ? ""
                                         : core::concat(". If that process is gone for good, remove ", path_.string());
-      core::bad_input(folder.string(), " is in use by ", describe(*holder), ": ", verdict.why, "; ", verdict.advice,
-                      ", or choose another folder", left_over);
+      // A former start of our own job that does not die: another allocation has another node, or finds it dead.
+      const bool stays = verdict.kind == LockVerdict::Kind::wait && same_job(*holder, self);
+      throw core::Error(stays ? core::ExitCode::peer_lost : core::ExitCode::bad_input,
+                        core::concat(folder.string(), " is in use by ", describe(*holder), ": ", verdict.why, "; ",
+                                     verdict.advice, ", or choose another folder", left_over));
     }
     core::log("taking over the lock of ", folder.string(), ": ", verdict.why);
     remove_stale(path_, *holder, self);

@@ -25,8 +25,9 @@ struct RunLockTimes {
 class RunLock {
  public:
   /// Takes the lock, also over from a holder that has ended by the rules of LockJudge; waits for one that may be about
-  /// to, saying so in the log. Throws (exit 2) naming folder, host, pid and job when another holder is alive, as
-  /// throw_system_error() does when the file cannot be written, and (exit 70) when asked to stop while it waits.
+  /// to, saying so in the log. Throws (exit 2) naming folder, host, pid and job when another holder is alive; exit 76
+  /// when that is of the same start of our own job and does not end. As throw_system_error() does when the file cannot
+  /// be written, and (exit 70) when asked to stop while it waits.
   explicit RunLock(const std::filesystem::path& folder, const RunLockTimes& times = {});
   /// Removes the lock if it is still this one's.
   ~RunLock();

@@ -136,6 +136,14 @@ TEST_CASE("what squeue says of another job decides") {
   }
 }
 
+TEST_CASE("a task of a job array is called as squeue calls it") {
+  const test::Variable job("SLURM_JOB_ID", "12");
+  CHECK(io::this_process().job == "12");
+  const test::Variable array("SLURM_ARRAY_JOB_ID", "12");
+  const test::Variable task("SLURM_ARRAY_TASK_ID", "3");
+  CHECK(io::this_process().job == "12_3");
+}
+
 TEST_CASE("a holder survives its text") {
   LockHolder holder = io::this_process();
   holder.job = "12_3";

@@ -308,7 +308,7 @@ TEST_CASE("a second start in the same job waits for the first one, not for ever,
   const JobId job("8");
   std::optional<io::RunLock> first(std::in_place, folder.path());
   SECTION("which runs on") {
-    test::expect_error(core::ExitCode::bad_input, {folder.path().string(), "job 8", "that process runs"},
+    test::expect_error(core::ExitCode::peer_lost, {folder.path().string(), "job 8", "that process runs"},
                        [&] { io::RunLock second(folder.path(), quick); });
     first->require_ours();
   }
