@@ -8,6 +8,7 @@
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
+#include "core/leave.hpp"
 #include "core/log.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
@@ -158,11 +159,16 @@ int train(const Session& session) {
       .numerics = {config.train.max_skipped, config.train.spike},
       .profile = config.train.profile,
       .slow_ranks = &slow_ranks};
-  const train::Ended ended = train::run_loop(parts, progress);
-  if (ended == train::Ended::stopped) return static_cast<int>(core::ExitCode::requeue);
-  core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,
-            " of them responses");
-  return 0;
+  const bool stopped = train::run_loop(parts, progress) == train::Ended::stopped;
+  const core::ExitCode code = stopped ? core::ExitCode::requeue : core::ExitCode::done;
+  // All ranks are here and all is on disk. A node, a network or a storage that goes now holds the job up no longer.
+  constexpr double longest_end = 20;  // seconds
+  core::leave_within(longest_end, code, "");
+  if (!stopped) {
+    core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,
+              " of them responses");
+  }
+  return static_cast<int>(code);
 }
 
 }  // namespace caravan::commands

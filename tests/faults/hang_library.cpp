@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loaded before a program's own libraries (LD_PRELOAD), it makes posix_memalign, by which LibTorch gets the memory of
-// tensors, hang for ever in the main thread of rank CARAVAN_HANG_RANK as soon as the file CARAVAN_HANG_FILE exists. A
-// thread of its own reads a clock all the time, as those of many libraries do.
+// tensors, hang for ever in the main thread of rank CARAVAN_HANG_RANK as soon as the file CARAVAN_HANG_FILE exists; and
+// MPI_Finalize when CARAVAN_HANG_AT_END is set. A thread of its own reads a clock all the time, as those of many
+// libraries do.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sys/timerfd.h>
@@ -53,4 +54,10 @@ extern "C" int posix_memalign(void** memory, std::size_t alignment, std::size_t 
   static const char* const file = file_to_wait_for();
   if (file != nullptr && gettid() == getpid() && access(file, F_OK) == 0) hang_for_ever();
   return genuine(memory, alignment, size);
+}
+
+extern "C" int MPI_Finalize() {
+  using Function = int (*)();
+  if (file_to_wait_for() != nullptr && std::getenv("CARAVAN_HANG_AT_END") != nullptr) hang_for_ever();
+  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, "MPI_Finalize"))();
 }

@@ -88,3 +88,15 @@ rm -f -- "$work/hang"
 start train "--run.folder=$work/hung-4" --watchdog.seconds=60 --train.steps=4 || fail "the start after the hang ended with $?"
 [ ! -e "$work/hung-4/watchdog" ] || fail "the start after the hang left $(ls -A "$work/hung-4/watchdog")"
 say "the next start is not disturbed"
+
+# Nor does a rank that hangs when all is done hold the job up.
+copy_run origin late
+rm -f -- "$work/hang"
+preload[1]=CARAVAN_HANG_RANK=2
+status=0
+env "${preload[@]}" CARAVAN_HANG_AT_END=yes "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n 4 "$binary" train "$work/config.ini" \
+  "--run.folder=$work/late" --train.steps=4 >"$work/output" 2>&1 </dev/null || status=$?
+expect_output "finished: 4 steps"
+[ "$(last_checkpoint late)" -eq 4 ] || fail "the last checkpoint is of step $(last_checkpoint late)"
+[ ! -e "$work/late/lock" ] || fail "the run folder is still locked"
+say "a rank that hangs at the end leaves with the rest (the launcher ends with $status)"
