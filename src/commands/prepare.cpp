@@ -17,6 +17,8 @@ int prepare(const Session& session) {
     const data::PrepareReport report = data::prepare(config.data, config.train.sequence, config.model.base, program);
     for (const std::string& line : report.lines()) core::log_line(line);
   } catch (const core::Error& error) {
+    // What ends a stopped start is collective, and the other ranks are not there any more.
+    if (error.code() == core::ExitCode::internal && session.world.size() > 1) throw;
     throw comm::AgreedError(error.code(), error.what());  // nobody waits for this rank
   }
   return 0;
