@@ -69,14 +69,15 @@ told=$(grep -cE -- "$line" "$work/output" || true)
 [ -z "$(ls -A -- "$work/slow" | grep watchdog || true)" ] || fail "a watchdog left files"
 say "export: a rank that writes slowly is waited for"
 
-# Suspended while both ranks write, twice as long as watchdog.seconds, of which a second at most counts; a write takes one more.
+# Suspended while both ranks write, twice as long as watchdog.seconds, of which a second at most counts. Three writes of
+# 0.4 s follow each other without a sign in between.
 make_origin 5000 20 2 1 1
 copy_run origin suspended
-under fsync "$work/suspended/checkpoints" CARAVAN_STUCK_TENTHS=10
+under fsync "$work/suspended/checkpoints" CARAVAN_STUCK_TENTHS=4
 start_in_background train "--run.folder=$work/suspended" --watchdog.seconds=4
 undisturbed
 until saving suspended && [ "$(writers)" -eq 2 ]; do run_for 0.01 || fail "training ended before it saved"; done
-run_for 0.3 || fail "training ended while it saved"
+run_for 0.2 || fail "training ended while it saved"
 begun=$unfinished
 nap 8
 while [ "$(last_checkpoint suspended)" -lt "$begun" ]; do
