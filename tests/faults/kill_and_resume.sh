@@ -24,9 +24,14 @@ say "the undisturbed run took $took ms"
 
 kills=0
 recomputed=0
-# kill_now all|one: SIGKILL to all ranks, or to one of them; then what the next start must do is known.
+former=0  # the step at the kill before, and what the start after it is to log
+told=
+# kill_now all|one: SIGKILL to all ranks, or to one of them; then what the next start must do is known. Not while a start
+# has cut metrics.jsonl and not yet logged what it computes again: no later start would.
 kill_now() {
-  [ ${#pids[@]} -gt 0 ] || run_for 0.01 || true
+  until [ ${#pids[@]} -eq "$ranks" ] && { [ "$(last_step killed)" -ge "$former" ] || grep -qF -- "$told" "$work/killed/log.txt"; }; do
+    run_for 0.001 || break
+  done
   local victims=("${pids[@]}")
   [ "$1" = all ] || victims=("${pids[RANDOM % ${#pids[@]}]}")
   kill -KILL "${victims[@]}" 2>/dev/null || true
@@ -37,7 +42,11 @@ kill_now() {
   local from to
   from=$(last_checkpoint killed) to=$(last_step killed)
   say "kill $kills ($1): step $to, newest checkpoint $from, mpirun ended with $status"
-  [ "$to" -le "$from" ] || again+=("steps $((from + 1)) to $to were computed before and are computed again")
+  former=$to told=
+  if [ "$to" -gt "$from" ]; then
+    told="steps $((from + 1)) to $to were computed before and are computed again"
+    again+=("$told")
+  fi
 }
 again=()
 
@@ -52,9 +61,11 @@ train killed
 slices=$((took / 3 * RANDOM / 32768 / 20))
 for ((slice = 0; slice <= slices && $(last_step killed) <= every + 1; ++slice)); do run_for 0.02 || break; done
 kill_now all
-# Between two checkpoints, one rank only: mpirun ends the others.
+# Between two checkpoints, one rank only: mpirun ends the others, which may get on until then. So not before it has come
+# to a step of its own.
 train killed
-wait_for_step killed $(($(last_checkpoint killed) + every + 1 + RANDOM % (every - 1)))
+step=$(($(last_checkpoint killed) + every + 1 + RANDOM % (every - 1)))
+wait_for_step killed $((step > former ? step : former + 1))
 kill_now one
 # And once more among the last steps.
 train killed
