@@ -38,8 +38,9 @@ say "no time for a step: exit 70"
 
 former=0
 for variable in SLURM_JOB_END_TIME CARAVAN_END_TIME; do
-  for seconds in 8 16 32 64; do
-    limited "$variable" "$seconds" --checkpoint.margin=1
+  for seconds in 8 16 32 64; do  # 4 of them for the way out, whose dozen of fsyncs may take long on a busy disk
+    limited "$variable" "$seconds" --checkpoint.margin=4
+    [ "$status" -ne 137 ] || [ "$(last_step limited)" -gt "$former" ] || continue  # it had not come to a step
     [ "$status" -eq 70 ] || break
     expect_output "the time limit is too short for start + one step"
   done
