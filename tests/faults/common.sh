@@ -237,17 +237,19 @@ expect_close_curve() {
 expect_log() { grep -qF -- "$2" "$work/$1/log.txt" || fail "log.txt of $1 does not say \"$2\""; }
 expect_output() { grep -qF -- "$1" "$work/output" || fail "the output does not say \"$1\""; }
 
-# Whether run $1 has a checkpoint that is begun and not committed: $unfinished is its step then.
+# Whether run $1 has a checkpoint that is begun and not committed: $unfinished is its step then. One below a committed
+# one is being deleted.
 saving() {
-  local folder
+  local folder found=
   for folder in "$work/$1"/checkpoints/step-*; do
     [[ $folder =~ /step-([0-9]+)$ ]] || continue
-    if [ -d "$folder" ] && [ ! -e "$folder/manifest.json" ]; then
-      unfinished=$((10#${BASH_REMATCH[1]}))
-      return 0
+    if [ -e "$folder/manifest.json" ]; then
+      found=
+    elif [ -d "$folder" ]; then
+      found=${found:-$((10#${BASH_REMATCH[1]}))}
     fi
   done
-  return 1
+  [ -n "$found" ] && unfinished=$found
 }
 # writers [NAME]: how many of the ranks have a thread that writes their shard, or one of that name.
 writers() {
