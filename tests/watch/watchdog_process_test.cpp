@@ -176,12 +176,11 @@ TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memo
           munmap(fresh, 1 << 16);
         }) == 0);
   CHECK(go_on_for([](int) { activity().enter_phase("forward"); }) == 0);
-  const std::string file = (scratch / "written").string();
-  CHECK(go_on_for([&](int) {  // by another thread, while this one waits for it
-          core::start_thread("caravan-test", [&] {
+  CHECK(go_on_for([](int) {  // by another thread, while this one waits for it
+          core::start_thread("caravan-test", [] {
             for (int i = 0; i < 100; ++i) {
               std::this_thread::sleep_for(std::chrono::milliseconds(10));
-              test::write_text(file, "something");
+              test::write_text("/dev/null", "something");  // a disk may be busy for longer than the deadline
             }
           }).join();
         }) == 0);
@@ -319,23 +318,32 @@ TEST_CASE("a file system that does not answer holds up neither the verdict nor t
 }
 
 TEST_CASE("time for which the process is stopped does not count") {
+  constexpr double limit = 4;  // seconds
+  // By the time that the sleeps take, of which one may be the time for which the process is stopped.
+  const auto be_awake_for = [](double seconds) {
+    while (seconds > 0) {
+      const auto start = Clock::now();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      seconds -= std::min(limit / 10, std::chrono::duration<double>(Clock::now() - start).count());
+    }
+  };
   const test::ScratchFolder scratch;
   const pid_t child = fork();
   if (child == 0) {
     setenv("TMPDIR", scratch.path().c_str(), 1);  // what it leaves goes with the test's own folder
     RankZero zero;
     const FileRank other(zero.folder, 1, /*beats=*/true);
-    const Watchdog watchdog(zero.folder, 1.0, NodePages(0, 2));
+    const Watchdog watchdog(zero.folder, limit, NodePages(0, 2));
     zero.wait();
-    // Half a second of its own, of which the watchdog has seen some; a busy machine may make as much more of it.
-    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    // At most half of the limit of its own, of which the watchdog has seen some.
+    be_awake_for(0.25);
     test::write_text(scratch / "ready", "");
-    for (int i = 0; i < 25; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    be_awake_for(1.75);
     _exit(activity().has_verdict() ? 76 : 0);
   }
   REQUIRE(comes([&] { return std::filesystem::exists(scratch / "ready"); }));
   kill(child, SIGSTOP);
-  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+  std::this_thread::sleep_for(std::chrono::duration<double>(1.5 * limit));
   kill(child, SIGCONT);
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
