@@ -4,7 +4,7 @@
 # same command goes on from there, and the curve is the undisturbed run's, bit for bit.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-make_origin 24 100 "$@"  # no checkpoint but those that the signals cause
+make_origin 60 100 "$@"  # no checkpoint but those that the signals cause, and room for four stops
 copy_run origin calm
 copy_run origin stopped
 start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?"

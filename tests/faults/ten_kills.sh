@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ten_kills.sh [SEED]: ten runs of 40 steps that save every 5, each killed once with SIGKILL and started again: two while
-# a checkpoint is being written, three between checkpoints, five at a moment drawn from the whole run (kill_and_resume.sh
-# has those before the first step).
+# a checkpoint is being written, three between checkpoints, five at a moment drawn from the run but its end
+# (kill_and_resume.sh has those before the first step).
 # Each ends with the loss curve of the undisturbed run, bit for bit.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -38,7 +38,7 @@ disturb() {
       done
       ;;
     any)
-      wait_for_step "$run" $((RANDOM % (steps - 4)))
+      wait_for_step "$run" $((RANDOM % (steps - 15)))
       run_for "0.0$((10 + RANDOM % 50))" || fail "run $1 ended before it was killed"
       ;;
   esac
