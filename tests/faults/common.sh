@@ -4,6 +4,10 @@
 set -euo pipefail
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test-XXXXXX")
+# The launchers of Open MPI share a folder by default, which one that ends may remove while another one begins. Not where
+# a batch system launches: its jobs may run on another host, or as another user.
+sessions=$(mktemp -d "${TMPDIR:-/tmp}/caravan-XXXXXX")
+[ -z "${CARAVAN_MPIEXEC-}" ] || export OMPI_MCA_orte_tmpdir_base=$sessions
 launcher=  # the process id of the start in the background, if any
 pids=()    # its ranks, once they have been seen
 name=$(basename -- "$0" .sh)
@@ -35,7 +39,7 @@ clean_up() {
     mapfile -t left < <(ranks_below "$launcher")
     kill -KILL "${left[@]}" "$launcher" 2>/dev/null || true
   fi
-  rm -rf -- "$work"
+  rm -rf -- "$work" "$sessions"
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM
