@@ -134,7 +134,6 @@ release_run_folder() { [ "$(cat -- "$claim" 2>/dev/null)" != "$us" ] || rm -f --
 
 # --- Restarts: how many there were, how many in a row brought nothing newer, and what was there before the last start.
 
-
 here=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}  # this allocation
 
 # look_at_restart: sets restarts, fruitless and began to what the next start's would be; false, with $refusal, if it may

@@ -241,6 +241,7 @@ case_array() {
   cp -R -- "$CARAVAN_RUN" "$CARAVAN_RUN-1"
   mv -- "$CARAVAN_RUN" "$CARAVAN_RUN-2"
   hold_next_start
+  # shellcheck disable=SC2016  # the program fills them in
   submit --array=1-2 -- '--run.folder=${CARAVAN_RUN}-${SLURM_ARRAY_TASK_ID}' \
     '--data.packed=${CARAVAN_RUN}-${SLURM_ARRAY_TASK_ID}/instructions.packed'
   array=$job
