@@ -56,7 +56,7 @@ extern "C" int posix_memalign(void** memory, std::size_t alignment, std::size_t 
   return genuine(memory, alignment, size);
 }
 
-extern "C" int MPI_Finalize() {
+extern "C" int MPI_Finalize() {  // NOLINT(readability-identifier-naming): the library's name
   using Function = int (*)();
   if (file_to_wait_for() != nullptr && std::getenv("CARAVAN_HANG_AT_END") != nullptr) hang_for_ever();
   return reinterpret_cast<Function>(dlsym(RTLD_NEXT, "MPI_Finalize"))();
