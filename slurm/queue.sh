@@ -79,14 +79,16 @@ resubmit() {
     # Those that --gpus-per-… asked for are shown here, too.
     [[ $resources != *gres[:/]* || ${options[*]} == *--gpus* ]] || options+=("--gres=$(sed 's/gres[:/]//g' <<<"$resources")")
   fi
+  # Whatever made the array, an #SBATCH line or a variable, would make all of it again.
+  [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || options+=("--array=$SLURM_ARRAY_TASK_ID")
   # A folder that is named after the job stays the first one's.
   for argument in "${arguments[@]}"; do [[ $argument == --run.folder=* ]] || again+=("$argument"); done
   again+=("--run.folder=${run//\$\{/\$\$\{}")
   script=$(mktemp) || return 1
   insist scontrol write batch_script "$SLURM_JOB_ID" "$script" &&
-    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME -u SLURM_ARRAY_JOB_ID "CARAVAN_FIRST_JOB=$first_job" \
+    insist env -u SLURM_RESTART_COUNT -u SLURM_JOB_END_TIME "CARAVAN_FIRST_JOB=$first_job" \
       "CARAVAN_PREFIX=$prefix" "CARAVAN_SITE=$site" sbatch "${options[@]}" "$script" "${again[@]}" &&
-    new=$(sed -nE 's/^([0-9]+)(;.*)?$/\1/p' <<<"$answer")
+    new=$(sed -nE "s/^([0-9]+)(;.*)?\$/\1${SLURM_ARRAY_JOB_ID:+_$SLURM_ARRAY_TASK_ID}/p" <<<"$answer")
   rm -f -- "$script"
   [ -n "$new" ]
 }

@@ -248,6 +248,11 @@ folder="$work/run-\${SUFFIX}" body SLURM_GPUS_PER_NODE=4 SUFFIX=resubmitted
 expect_called sbatch " train --run.folder=$run\$"  # or a folder named after the job would be another one
 expect_called sbatch ' --gpus-per-node=4 '
 expect_not_called sbatch ' --gres'
+rm -- "$run/job.lock"
+echo 75 >"$CASE/codes"
+body SLURM_ARRAY_JOB_ID=1000 SLURM_ARRAY_TASK_ID=3
+expect_called sbatch ' --array=3 '  # not what the job file says
+[ "$(cat -- "$run/job.lock")" = "1001_3 " ] || failed "the claim is not the new task's"
 
 begin launcher_in_a_shell  # hears nothing of signals itself
 cat >"$work/bin/launch" <<'TEXT'
