@@ -39,13 +39,14 @@ std::vector<std::string> stale_names(const std::string& row, const fs::path& roo
   const std::sregex_iterator none;
   if (!std::regex_search(places, place)) stale.push_back("no file and function");
   for (std::sregex_iterator it(places.begin(), places.end(), place); it != none; ++it) {
-    const std::string file = (*it)[1], name = (*it)[2];
+    std::string file = (*it)[1];
+    const std::string name = (*it)[2];
     const std::size_t scope = name.rfind("::");
     const std::string function = scope == std::string::npos ? name : name.substr(scope + 2);
     if (!fs::exists(root / file))
       stale.push_back(file);
     else if (read(root / file).find(function) == std::string::npos)
-      stale.push_back(file + ": " + function);
+      stale.push_back(file.append(": ").append(function));
   }
   for (std::sregex_iterator it(tests.begin(), tests.end(), test_case); it != none; ++it) {
     if (sources.find("TEST_CASE(\"" + (*it)[1].str()) == std::string::npos) stale.push_back((*it)[1]);
