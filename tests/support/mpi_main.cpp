@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the same Catch2 session on every rank; one rank's failure fails the whole.
-#define CATCH_CONFIG_RUNNER  // for Catch2 2
-#if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_session.hpp>
-#else
-#include <catch2/catch.hpp>
-#endif
 #include <mpi.h>
 
-#include <cstdio>
+#include "tests/support/session.hpp"
 
 int main(int argc, char** argv) {
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
-  int result = Catch::Session().run(argc, argv);
+  const int result = run_test_session(argc, argv);
   // A rank that failed may have left collectives that others wait in: end the world at once.
   if (result != 0) MPI_Abort(MPI_COMM_WORLD, result > 0 && result < 256 ? result : 1);
   MPI_Finalize();
