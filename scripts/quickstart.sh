@@ -20,7 +20,7 @@ if [ -e "$run" ] && [ ! -e "$ours" ]; then
   exit 2
 fi
 
-scripts/build.sh
+scripts/build.sh --program
 exec 8>build/.quickstart.lock
 flock -n 8 || fail "another quickstart is at work in this folder"
 began=$SECONDS

@@ -12,6 +12,12 @@ case $preset in
   *) folder=$root/build-$preset ;;
 esac
 echo "testing (all output: $folder/test.log)"
-# The last lines are ctest's own: how many passed, which failed, the time.
-exec ctest --test-dir "$folder" --label-exclude soak --parallel "${CARAVAN_TEST_JOBS:-2}" --output-on-failure \
-  --no-tests=error --output-log "$folder/test.log" "$@" </dev/null
+began=$SECONDS status=0
+ctest --test-dir "$folder" --label-exclude soak --parallel "${CARAVAN_TEST_JOBS:-2}" --output-on-failure \
+  --no-tests=error --output-log "$folder/test.log" "$@" </dev/null || status=$?
+echo
+echo "Time of each stage (of a label: the sum over its tests, of which some run side by side):"
+sed 's/^/  /' "$folder/stages.txt"
+echo "  all tests: $((SECONDS - began)) s"
+sed -n 's/^\([a-z]*\) *= *\([0-9]*\)[.0-9]* sec\*proc *(\(.*\))$/  label \1: \2 s x processors, \3/p' "$folder/test.log"
+exit "$status"
