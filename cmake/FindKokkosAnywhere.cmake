@@ -33,8 +33,8 @@ if(Kokkos_ENABLE_CUDA)
     message(FATAL_ERROR "The Kokkos in ${Kokkos_DIR} wants its own compiler wrapper. Build one with "
                         "-DKokkos_ENABLE_COMPILE_AS_CMAKE_LANGUAGE=ON (Spack: kokkos+cuda+cmake_lang).")
   endif()
-  message(WARNING "This Kokkos computes on a GPU, while Caravan's tensors are in the host's memory so far: such a build "
-                  "is not yet run on a GPU. For a program that computes on CPUs take a Kokkos without CUDA.")
+  message(WARNING "This Kokkos computes on a GPU, while Caravan's tensors are in the host's memory so far. The program "
+                  "will compile, but every command that computes will end with exit code 2: take a Kokkos without CUDA.")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES ${Kokkos_CUDA_ARCHITECTURES})
   endif()

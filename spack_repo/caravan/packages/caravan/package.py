@@ -24,7 +24,8 @@ class Caravan(CMakePackage, CudaPackage):
     variant(
         "cuda",
         default=False,
-        description="Kernels, Kokkos and PyTorch built for CUDA, with NCCL; not yet run on a GPU",
+        description="Kokkos, PyTorch and NCCL for CUDA: compiles only; commands that compute end with "
+        "exit code 2 until the program has its GPU backend",
     )
     # One architecture, because Kokkos takes only one.
     variant(
