@@ -7,13 +7,7 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 . "$root/bench/environment.sh"
-work=${1:?usage: rehearsal.sh FOLDER}/caravan-bench-rehearsal
-mkdir -p -- "$work"
-trap 'rm -rf -- "$work"' EXIT
-cmake --build "$root/build" --target random_base caravan >/dev/null
-
-"$root/build/bench/random_base" "$root/bench/shapes/yi-34b-2-layers.json" "$work/base"
-cp -- "$root"/inputs/tiny-base/tokenizer* "$work/base/"
+random_model "${1:?usage: rehearsal.sh FOLDER}/caravan-bench-rehearsal" yi-34b-2-layers
 cat >"$work/config.ini" <<INI
 [run]
 folder = $work/run

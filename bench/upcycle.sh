@@ -7,14 +7,9 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 . "$root/bench/environment.sh"
-work=${1:?usage: upcycle.sh FOLDER [RANKS]}/caravan-bench-upcycle
+random_model "${1:?usage: upcycle.sh FOLDER [RANKS]}/caravan-bench-upcycle" llama-2-7b
 ranks=${2:-2}
-mkdir -p -- "$work"
-trap 'rm -rf -- "$work"' EXIT
-cmake --build "$root/build" --target random_base caravan >/dev/null
 
-"$root/build/bench/random_base" "$root/bench/shapes/llama-2-7b.json" "$work/base"
-cp -- "$root"/inputs/tiny-base/tokenizer* "$work/base/"
 cat >"$work/config.ini" <<INI
 [run]
 folder = $work/run

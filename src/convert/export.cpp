@@ -3,27 +3,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "convert/companions.hpp"
 #include "family/families.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::convert {
-namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
-
-void write_companions(const ExportRequest& request) {
-  io::write_file_atomically(
-      request.folder / "config.json",
-      exported_config(io::read_file(request.companions / "config.json"), request.spec, request.dtype));
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json"}) {
-    const fs::path from = request.companions / name;
-    if (fs::exists(from)) io::write_file_atomically(request.folder / name, io::read_file(from));
-  }
-}
-
-}  // namespace
 
 family::ModelSpec exported_spec(const family::ModelSpec& spec, core::DType dtype) {
   family::ModelSpec exported = spec;
@@ -57,7 +43,8 @@ ExportReport write_model_folder(comm::Communicator& world, const ExportRequest& 
     if (files.size() > 1) {
       io::write_file_atomically(request.folder / "model.safetensors.index.json", index_text(files));
     }
-    write_companions(request);
+    write_companions(request.companions, request.folder,
+                     exported_config(io::read_file(request.companions / "config.json"), request.spec, request.dtype));
   });
 }
 

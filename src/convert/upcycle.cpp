@@ -15,6 +15,7 @@
 #include "comm/agreement.hpp"
 #include "convert/base_tensors.hpp"
 #include "convert/byte_progress.hpp"
+#include "convert/companions.hpp"
 #include "convert/locked_folder.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -116,15 +117,6 @@ bool agree_is_there(comm::Communicator& world, const fs::path& folder, const jso
   return world.all_reduce("share whether step 0 is there", there, comm::Reduce::max) != 0;
 }
 
-void write_companions(const UpcycleRequest& request, const std::string& config) {
-  io::write_file_atomically(request.folder / "config.json", config);
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json"}) {
-    const fs::path from = fs::path(request.base) / name;
-    if (fs::exists(from)) io::write_file_atomically(request.folder / name, io::read_file(from));
-  }
-}
-
 // Says so when torch_dtype and the files disagree: the values are then rounded, or widened, to torch_dtype.
 void warn_of_conversion(const layout::TensorSource& source, const std::vector<ParameterSpec>& parameters) {
   const ParameterSpec* first = nullptr;
@@ -192,7 +184,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
     if (world.rank() == 0 && shard.failure.code == core::ExitCode::done) {
       shard.failure = comm::attempt([&] {  // commit tells all ranks
         folder->require_ours();
-        write_companions(request, config);
+        write_companions(request.base, request.folder, config);
       });
     }
     checkpoint::commit(world, save, shard);

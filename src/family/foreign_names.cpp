@@ -35,4 +35,19 @@ std::vector<ForeignPart> hugging_face_parts(const ModelSpec& spec, const layout:
   return parts;
 }
 
+void visit_parts(const layout::Shape& shape, const std::vector<ForeignPart>& parts, const layout::Rectangle& part,
+                 const std::function<void(const ForeignPart&, const layout::Rectangle& inside)>& visit) {
+  for (const ForeignPart& foreign : parts) {
+    const auto box = layout::intersect(part, foreign.place);
+    if (!box) continue;
+    // A foreign tensor is whole, or one index of our first dimension, so boxes follow each other without gaps.
+    layout::Rectangle inside = *box;
+    if (foreign.shape.size() < shape.size()) {
+      inside.offset.erase(inside.offset.begin());
+      inside.extent.erase(inside.extent.begin());
+    }
+    visit(foreign, inside);
+  }
+}
+
 }  // namespace caravan::family

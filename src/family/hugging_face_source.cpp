@@ -39,18 +39,10 @@ void HuggingFaceSource::read(const std::string& name, const layout::Rectangle& p
   const Tensor& ours = tensor(name);
   if (part.count() == 0) return;
   auto* out = static_cast<std::byte*>(target);
-  for (const ForeignPart& foreign : ours.parts) {
-    const auto box = layout::intersect(part, foreign.place);
-    if (!box) continue;
-    // A foreign tensor is whole, or one index of our first dimension, so boxes follow each other without gaps.
-    layout::Rectangle inside = *box;
-    if (foreign.shape.size() < ours.shape.size()) {
-      inside.offset.erase(inside.offset.begin());
-      inside.extent.erase(inside.extent.begin());
-    }
+  visit_parts(ours.shape, ours.parts, part, [&](const ForeignPart& foreign, const layout::Rectangle& inside) {
     directory_.read(foreign.name, inside, dtype, out);
-    out += static_cast<std::size_t>(box->count()) * core::size_of(dtype);
-  }
+    out += static_cast<std::size_t>(inside.count()) * core::size_of(dtype);
+  });
 }
 
 }  // namespace caravan::family

@@ -96,19 +96,11 @@ void PeftSource::read(const std::string& name, const layout::Rectangle& part, co
                        part, values.data(), core::DType::f32);
     hand_over(factors_->path().string(), ours.factor);
   }
-  for (const ForeignPart& foreign : ours.parts) {
-    const auto box = layout::intersect(part, foreign.place);
-    if (!box) continue;
-    // A foreign tensor is whole, or one index of our first dimension, so boxes follow each other without gaps.
-    layout::Rectangle inside = *box;
-    if (foreign.shape.size() < ours.shape.size()) {
-      inside.offset.erase(inside.offset.begin());
-      inside.extent.erase(inside.extent.begin());
-    }
-    values.resize(static_cast<std::size_t>(box->count()));
+  visit_parts(ours.shape, ours.parts, part, [&](const ForeignPart& foreign, const layout::Rectangle& inside) {
+    values.resize(static_cast<std::size_t>(inside.count()));
     mixture_->read(foreign.name, inside, core::DType::f32, values.data());
     hand_over(mixture_->file_of(foreign.name).path().string(), foreign.name);
-  }
+  });
 }
 
 }  // namespace caravan::family
