@@ -46,24 +46,24 @@ class Blocking final : public comm::Communicator {
   int size() const override { return inner_->size(); }
   const std::string& name() const override { return inner_->name(); }
   comm::Pending all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype,
-                           comm::Reduce reduce, void* stream) override {
-    return now(operation, inner_->all_reduce(operation, data, count, dtype, reduce, stream));
+                           comm::Reduce reduce, const device::Place& place) override {
+    return now(operation, inner_->all_reduce(operation, data, count, dtype, reduce, place));
   }
   comm::Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
-                           core::DType dtype, void* stream) override {
-    return now(operation, inner_->all_gather(operation, send, receive, counts, dtype, stream));
+                           core::DType dtype, const device::Place& place) override {
+    return now(operation, inner_->all_gather(operation, send, receive, counts, dtype, place));
   }
   comm::Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
-                               core::DType dtype, void* stream) override {
-    return now(operation, inner_->reduce_scatter(operation, send, receive, counts, dtype, stream));
+                               core::DType dtype, const device::Place& place) override {
+    return now(operation, inner_->reduce_scatter(operation, send, receive, counts, dtype, place));
   }
   comm::Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
-                           const Counts& receive_counts, core::DType dtype, void* stream) override {
-    return now(operation, inner_->all_to_all(operation, send, send_counts, receive, receive_counts, dtype, stream));
+                           const Counts& receive_counts, core::DType dtype, const device::Place& place) override {
+    return now(operation, inner_->all_to_all(operation, send, send_counts, receive, receive_counts, dtype, place));
   }
   comm::Pending broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
-                          void* stream) override {
-    return now(operation, inner_->broadcast(operation, data, count, dtype, root, stream));
+                          const device::Place& place) override {
+    return now(operation, inner_->broadcast(operation, data, count, dtype, root, place));
   }
   void barrier(const char* operation) override { inner_->barrier(operation); }
 

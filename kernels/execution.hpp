@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "device/device.hpp"
+
 namespace caravan::kernels {
 
-/// Where a kernel runs: a stream of the device (cudaStream_t, hipStream_t), or null for the default instance of Kokkos'
-/// default execution space. All pointers given to a kernel must be readable from that space. Kernels on one handle
-/// run in the order of the calls; on a device they may still run after the call returns.
+/// Where a kernel runs; all pointers given to it must be readable there. Kernels at one place run in the order of the
+/// calls. A build of Kokkos for the host refuses a device's place, one for a device refuses the host's (exit 70).
 struct Execution {
-  void* stream = nullptr;
+  device::Place place;
 };
 
 }  // namespace caravan::kernels

@@ -4,6 +4,7 @@
 #include <Kokkos_Core.hpp>
 
 #include "core/error.hpp"
+#include "device/device.hpp"
 
 namespace caravan::kernels {
 namespace {
@@ -13,10 +14,12 @@ bool ended = false;
 Runtime::Runtime() {
   if (Kokkos::is_initialized()) return;
   CARAVAN_CHECK(!ended, "the kernel runtime was started again after its end");
-  // Tensors lie in host memory so far: a kernel of another backend would fault on the first pointer.
-  if (!Kokkos::SpaceAccessibility<Kokkos::DefaultExecutionSpace, Kokkos::HostSpace>::accessible) {
+  // Kernels of another memory than the tensors' would fault on the first pointer.
+  using Reach = Kokkos::SpaceAccessibility<Kokkos::DefaultExecutionSpace, Kokkos::HostSpace>;
+  if (Reach::accessible == device::present()) {
     core::bad_input("this build's kernels run on ", Kokkos::DefaultExecutionSpace::name(),
-                    ", which the rest of the program does not yet; build with a Kokkos for the CPU");
+                    ", but the rest of the program computes on ", device::present() ? "a device" : "the host",
+                    "; build with a Kokkos for the same");
   }
   Kokkos::initialize();
   owner_ = true;

@@ -19,14 +19,16 @@ using Member = Kokkos::TeamPolicy<Space>::member_type;
 constexpr bool on_host = std::is_same_v<Space, Kokkos::DefaultHostExecutionSpace>;
 
 inline Space instance(Execution execution) {
+  const device::Place& place = execution.place;
+  CARAVAN_CHECK((place.kind == device::Kind::host) == on_host, "kernels of this build do not run on ",
+                device::name_of(place));
 #if defined(KOKKOS_ENABLE_CUDA)
-  if (execution.stream != nullptr) return Space(static_cast<cudaStream_t>(execution.stream));
+  return Space(static_cast<cudaStream_t>(place.stream));
 #elif defined(KOKKOS_ENABLE_HIP)
-  if (execution.stream != nullptr) return Space(static_cast<hipStream_t>(execution.stream));
+  return Space(static_cast<hipStream_t>(place.stream));
 #else
-  CARAVAN_CHECK(execution.stream == nullptr, "this build of Kokkos has no streams");
-#endif
   return Space();
+#endif
 }
 
 /// body(i) for i in [0, count).

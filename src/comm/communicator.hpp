@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/dtype.hpp"
+#include "device/device.hpp"
 
 namespace caravan::comm {
 
@@ -46,7 +47,8 @@ struct Traffic {
 /// same operation names; every verb has a name (for messages and the profile) and a sequence number. Reductions of
 /// floating types add in rank order in fp32 (fp64 for f64), whatever the library underneath does, so results are the
 /// same bits every time; bf16 is rounded once, at the end. Several verbs may be under way; all ranks wait for them in
-/// the same order. A verb moves elements of `dtype` on the device of `stream` (null: the host).
+/// the same order. A verb moves elements of `dtype` that lie at `place`; one that the group has no transport for is
+/// refused (exit 70).
 class Communicator {
  public:
   using Counts = std::vector<std::int64_t>;  // elements, one entry a rank
@@ -59,24 +61,24 @@ class Communicator {
 
   /// In place. f32, f64, bf16, i64, i32.
   virtual Pending all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype, Reduce reduce,
-                             void* stream = nullptr) = 0;
+                             const device::Place& place = {}) = 0;
 
   /// Rank r contributes counts[r] elements; `receive` gets all of them in rank order. `send` may point at this rank's
   /// place inside `receive`.
   virtual Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
-                             core::DType dtype, void* stream = nullptr) = 0;
+                             core::DType dtype, const device::Place& place = {}) = 0;
 
   /// `send` holds counts[0] + counts[1] + … elements on every rank; `receive` gets this rank's counts[rank] sums.
   /// f32, f64, bf16. The buffers do not overlap.
   virtual Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
-                                 core::DType dtype, void* stream = nullptr) = 0;
+                                 core::DType dtype, const device::Place& place = {}) = 0;
 
   /// send_counts[r] elements go to rank r, receive_counts[r] come from it, both packed in rank order.
   virtual Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
-                             const Counts& receive_counts, core::DType dtype, void* stream = nullptr) = 0;
+                             const Counts& receive_counts, core::DType dtype, const device::Place& place = {}) = 0;
 
   virtual Pending broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
-                            void* stream = nullptr) = 0;
+                            const device::Place& place = {}) = 0;
 
   virtual void barrier(const char* operation) = 0;
 

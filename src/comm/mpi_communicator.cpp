@@ -81,15 +81,15 @@ class MpiCommunicator final : public Communicator {
   int size() const override { return size_; }
   const std::string& name() const override { return name_; }
   Pending all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype, Reduce reduce,
-                     void* stream) override;
+                     const device::Place& place) override;
   Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts, core::DType dtype,
-                     void* stream) override;
+                     const device::Place& place) override;
   Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
-                         core::DType dtype, void* stream) override;
+                         core::DType dtype, const device::Place& place) override;
   Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
-                     const Counts& receive_counts, core::DType dtype, void* stream) override;
+                     const Counts& receive_counts, core::DType dtype, const device::Place& place) override;
   Pending broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
-                    void* stream) override;
+                    const device::Place& place) override;
   void barrier(const char* operation) override;
   void advance() override;
 
@@ -101,7 +101,7 @@ class MpiCommunicator final : public Communicator {
     std::int64_t number;
     Traffic* account;
   };
-  Call next(const char* operation);
+  Call next(const char* operation, const device::Place& place = {});
   /// Tests the request until it is done, the watchdog has found out why it will not be, or the deadline has passed,
   /// by which the watchdog, if there is one, should have.
   void finish(MPI_Request request, const Call& call) const;
@@ -109,7 +109,7 @@ class MpiCommunicator final : public Communicator {
   void count_for_all(const Call& call, int bytes) const;
   /// An all-to-all of pieces, then a reduction in rank order: reduce_scatter for any element type.
   Pending reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts, core::DType dtype,
-                        Reduce reduce);
+                        Reduce reduce, const device::Place& place);
 
   std::string name_;
   double deadline_seconds_;
@@ -136,7 +136,9 @@ MpiCommunicator::~MpiCommunicator() {
   if (!finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
 }
 
-MpiCommunicator::Call MpiCommunicator::next(const char* operation) {
+MpiCommunicator::Call MpiCommunicator::next(const char* operation, const device::Place& place) {
+  CARAVAN_CHECK(place.kind == device::Kind::host, operation, ": MPI moves host memory only, not that of ",
+                device::name_of(place));
   watch::activity().begin(slot_, ++sequence_);
   Traffic& account = this->account(operation);
   ++account.calls;
@@ -195,14 +197,14 @@ void MpiCommunicator::finish(MPI_Request request, const Call& call) const {
 }
 
 Pending MpiCommunicator::all_reduce(const char* operation, void* data, std::int64_t count, core::DType dtype,
-                                    Reduce reduce, void*) {
+                                    Reduce reduce, const device::Place& place) {
   // Few elements: everybody gets everything and reduces it alike. Many: each rank reduces its part, then all gather,
   // so that a rank never gets more than twice the elements, however many ranks there are.
   constexpr std::int64_t few = 16384;
   const std::size_t bytes = core::size_of(dtype);
   const auto ranks = static_cast<std::size_t>(size_);
   if (count * size_ <= few) {
-    const Call call = next(operation);
+    const Call call = next(operation, place);
     auto parts = std::make_shared<std::vector<std::byte>>(ranks * static_cast<std::size_t>(count) * bytes);
     MPI_Request request;
     const ByteCounts one({count}, bytes, call.what);
@@ -218,17 +220,17 @@ Pending MpiCommunicator::all_reduce(const char* operation, void* data, std::int6
   for (std::size_t r = 0; r < static_cast<std::size_t>(count % size_); ++r) ++counts[r];
   const auto mine = static_cast<std::size_t>(counts[static_cast<std::size_t>(rank_)]);
   auto sums = std::make_shared<std::vector<std::byte>>(mine * bytes);
-  auto first = std::make_shared<Pending>(reduce_pieces(operation, data, sums->data(), counts, dtype, reduce));
+  auto first = std::make_shared<Pending>(reduce_pieces(operation, data, sums->data(), counts, dtype, reduce, place));
   const std::string name = operation;
   return Pending([=, this] {
     first->wait();
-    all_gather(name.c_str(), sums->data(), data, counts, dtype, nullptr).wait();
+    all_gather(name.c_str(), sums->data(), data, counts, dtype, place).wait();
   });
 }
 
 Pending MpiCommunicator::all_gather(const char* operation, const void* send, void* receive, const Counts& counts,
-                                    core::DType dtype, void*) {
-  const Call call = next(operation);
+                                    core::DType dtype, const device::Place& place) {
+  const Call call = next(operation, place);
   CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), call.what);
   auto layout = std::make_shared<ByteCounts>(counts, core::size_of(dtype), call.what);
   const auto me = static_cast<std::size_t>(rank_);
@@ -248,17 +250,17 @@ Pending MpiCommunicator::all_gather(const char* operation, const void* send, voi
 }
 
 Pending MpiCommunicator::reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
-                                        core::DType dtype, void*) {
-  return reduce_pieces(operation, send, receive, counts, dtype, Reduce::sum);
+                                        core::DType dtype, const device::Place& place) {
+  return reduce_pieces(operation, send, receive, counts, dtype, Reduce::sum, place);
 }
 
 Pending MpiCommunicator::reduce_pieces(const char* operation, const void* send, void* receive, const Counts& counts,
-                                       core::DType dtype, Reduce reduce) {
+                                       core::DType dtype, Reduce reduce, const device::Place& place) {
   CARAVAN_CHECK(counts.size() == static_cast<std::size_t>(size_), operation);
   const std::int64_t mine = counts[static_cast<std::size_t>(rank_)];
   auto parts = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(mine * size_) * core::size_of(dtype));
   auto exchange = std::make_shared<Pending>(
-      all_to_all(operation, send, counts, parts->data(), Counts(counts.size(), mine), dtype, nullptr));
+      all_to_all(operation, send, counts, parts->data(), Counts(counts.size(), mine), dtype, place));
   return Pending([=, this] {
     exchange->wait();
     reduce_in_rank_order(parts->data(), size_, mine, dtype, reduce, receive);
@@ -266,8 +268,8 @@ Pending MpiCommunicator::reduce_pieces(const char* operation, const void* send, 
 }
 
 Pending MpiCommunicator::all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
-                                    const Counts& receive_counts, core::DType dtype, void*) {
-  const Call call = next(operation);
+                                    const Counts& receive_counts, core::DType dtype, const device::Place& place) {
+  const Call call = next(operation, place);
   const auto ranks = static_cast<std::size_t>(size_);
   CARAVAN_CHECK(send_counts.size() == ranks && receive_counts.size() == ranks, call.what);
   auto out = std::make_shared<ByteCounts>(send_counts, core::size_of(dtype), call.what);
@@ -281,8 +283,8 @@ Pending MpiCommunicator::all_to_all(const char* operation, const void* send, con
 }
 
 Pending MpiCommunicator::broadcast(const char* operation, void* data, std::int64_t count, core::DType dtype, int root,
-                                   void*) {
-  const Call call = next(operation);
+                                   const device::Place& place) {
+  const Call call = next(operation, place);
   const ByteCounts one({count}, core::size_of(dtype), call.what);
   if (rank_ == root) count_for_all(call, one.counts[0]);
   MPI_Request request;

@@ -31,9 +31,10 @@ at::ScalarType scalar_type_of(core::DType dtype) {
   core::internal_error("unknown element type");
 }
 
-void* stream_of(const at::Tensor& tensor) {
-  CARAVAN_CHECK(tensor.device().is_cpu(), "this build has communicators for the CPU only");
-  return nullptr;
+device::Place place_of(const at::Tensor& tensor) {
+  CARAVAN_CHECK(tensor.device().is_cpu(), "this build computes on the host alone, and a tensor is on ",
+                tensor.device().str());
+  return {};
 }
 
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows) {
@@ -45,7 +46,7 @@ at::Tensor gather_rows(comm::Communicator& group, const char* operation, const a
   group
       .all_gather(operation, mine.const_data_ptr(), all.data_ptr(),
                   comm::Communicator::Counts(static_cast<std::size_t>(group.size()), mine.numel()),
-                  dtype_of(mine.scalar_type()), stream_of(mine))
+                  dtype_of(mine.scalar_type()), place_of(mine))
       .wait();
   return all;
 }
@@ -60,7 +61,7 @@ at::Tensor reduce_scatter_rows(comm::Communicator& group, const char* operation,
   group
       .reduce_scatter(operation, partial.const_data_ptr(), sum.data_ptr(),
                       comm::Communicator::Counts(static_cast<std::size_t>(group.size()), sum.numel()),
-                      dtype_of(partial.scalar_type()), stream_of(partial))
+                      dtype_of(partial.scalar_type()), place_of(partial))
       .wait();
   return sum;
 }
@@ -70,7 +71,7 @@ void all_reduce(comm::Communicator& group, const char* operation, at::Tensor& va
   if (group.size() == 1) return;
   group
       .all_reduce(operation, values.data_ptr(), values.numel(), dtype_of(values.scalar_type()), reduce,
-                  stream_of(values))
+                  place_of(values))
       .wait();
 }
 

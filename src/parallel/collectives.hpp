@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "comm/communicator.hpp"
+#include "device/device.hpp"
 
 // Collectives on tensors, without autograd: backward passes call them too.
 namespace caravan::parallel {
@@ -12,9 +13,9 @@ namespace caravan::parallel {
 core::DType dtype_of(at::ScalarType type);
 at::ScalarType scalar_type_of(core::DType dtype);
 
-/// What collectives on this tensor run on: null for the host. Throws (exit 70) for a device that this build has no
-/// communicator for.
-void* stream_of(const at::Tensor& tensor);
+/// Where this tensor lies, for collectives and kernels on it. Throws (exit 70) for a device that this build does not
+/// compute on.
+device::Place place_of(const at::Tensor& tensor);
 
 /// [n, …] on each rank → [n · size, …] on all, in rank order. A group of one returns its argument.
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows);

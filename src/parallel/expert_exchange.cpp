@@ -29,7 +29,7 @@ at::Tensor exchange(comm::Communicator& group, const char* operation, const at::
   const at::Tensor leaving = rows.contiguous();
   group
       .all_to_all(operation, leaving.const_data_ptr(), times(send, width), arrived.data_ptr(), times(receive, width),
-                  dtype_of(rows.scalar_type()), stream_of(rows))
+                  dtype_of(rows.scalar_type()), place_of(rows))
       .wait();
   return arrived;
 }

@@ -12,6 +12,7 @@
 #include "kernels/router.hpp"
 #include "kernels/swiglu.hpp"
 #include "kernels/token_permute.hpp"
+#include "parallel/collectives.hpp"
 
 namespace caravan::parallel {
 namespace {
@@ -19,10 +20,7 @@ namespace {
 using kernels::Bf16;
 
 /// Where kernels on this tensor run.
-kernels::Execution execution_of(const at::Tensor& tensor) {
-  CARAVAN_CHECK(tensor.device().is_cpu(), "this build has kernels for the CPU only");
-  return {};
-}
+kernels::Execution execution_of(const at::Tensor& tensor) { return {place_of(tensor)}; }
 
 /// Calls work(T*) with a null pointer of the kernel's element type.
 template <typename Work>

@@ -41,7 +41,7 @@ void GradientReduction::send_next() {
   sums_.push_back(at::empty({bucket.owned_count}, bucket.gradients.options()));
   under_way_.push_back(bucket.replicas->reduce_scatter("reduce gradients", bucket.gradients.const_data_ptr(),
                                                        sums_.back().data_ptr(), bucket.counts, core::DType::f32,
-                                                       parallel::stream_of(bucket.gradients)));
+                                                       parallel::place_of(bucket.gradients)));
 }
 
 std::vector<at::Tensor> GradientReduction::finish() {

@@ -43,7 +43,7 @@ void ShardedAdamW::update(std::int64_t step, double lr, double gradient_scale) {
     if (owned.scalar_type() != at::kFloat) owned.copy_(state.master);
     gathers.push_back(bucket.replicas->all_gather("gather updated parameters", owned.const_data_ptr(),
                                                   bucket.values.data_ptr(), bucket.counts,
-                                                  parallel::dtype_of(owned.scalar_type()), parallel::stream_of(owned)));
+                                                  parallel::dtype_of(owned.scalar_type()), parallel::place_of(owned)));
   }
   for (comm::Pending& gather : gathers) gather.wait();
 }

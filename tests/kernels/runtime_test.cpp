@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/runtime.hpp"
 
+#include <string>
 #include <vector>
 
+#include "core/error.hpp"
 #include "kernels/adamw.hpp"
 #include "tests/support/catch.hpp"
 
@@ -12,6 +14,21 @@ TEST_CASE("a second Runtime inside the first neither starts nor ends anything") 
   const std::vector<float> values(10000, 2.0F);
   { const Runtime inner; }
   CHECK(sum_of_squares(Execution{}, values.data(), 10000) == 40000.0);
+}
+
+TEST_CASE("kernels refuse a device that this build does not compute on") {
+  if (caravan::device::present()) return;
+  const std::vector<float> values(10, 2.0F);
+  const Execution execution{{.kind = caravan::device::Kind::device, .index = 2, .stream = nullptr}};
+  std::string refusal;
+  try {
+    sum_of_squares(execution, values.data(), 10);
+  } catch (const caravan::core::Error& error) {
+    CHECK(error.code() == caravan::core::ExitCode::internal);
+    refusal = error.what();
+  }
+  CAPTURE(refusal);
+  CHECK(refusal.find("kernels of this build do not run on device 2") != std::string::npos);
 }
 
 TEST_CASE("backend_name names the space and the version") {

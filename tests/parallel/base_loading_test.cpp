@@ -108,28 +108,28 @@ class WatchedWorld final : public comm::Communicator {
   int size() const override { return world_.size(); }
   const std::string& name() const override { return world_.name(); }
   comm::Pending all_reduce(const char* operation, void* data, std::int64_t count, DType dtype, comm::Reduce reduce,
-                           void* stream) override {
-    return world_.all_reduce(operation, data, count, dtype, reduce, stream);
+                           const device::Place& place) override {
+    return world_.all_reduce(operation, data, count, dtype, reduce, place);
   }
   comm::Pending all_gather(const char* operation, const void* send, void* receive, const Counts& counts, DType dtype,
-                           void* stream) override {
-    return world_.all_gather(operation, send, receive, counts, dtype, stream);
+                           const device::Place& place) override {
+    return world_.all_gather(operation, send, receive, counts, dtype, place);
   }
   comm::Pending reduce_scatter(const char* operation, const void* send, void* receive, const Counts& counts,
-                               DType dtype, void* stream) override {
-    return world_.reduce_scatter(operation, send, receive, counts, dtype, stream);
+                               DType dtype, const device::Place& place) override {
+    return world_.reduce_scatter(operation, send, receive, counts, dtype, place);
   }
   comm::Pending all_to_all(const char* operation, const void* send, const Counts& send_counts, void* receive,
-                           const Counts& receive_counts, DType dtype, void* stream) override {
+                           const Counts& receive_counts, DType dtype, const device::Place& place) override {
     ++exchanges;
     most_sent = std::max(most_sent, std::accumulate(send_counts.begin(), send_counts.end(), std::int64_t{0}));
     most_received =
         std::max(most_received, std::accumulate(receive_counts.begin(), receive_counts.end(), std::int64_t{0}));
-    return world_.all_to_all(operation, send, send_counts, receive, receive_counts, dtype, stream);
+    return world_.all_to_all(operation, send, send_counts, receive, receive_counts, dtype, place);
   }
   comm::Pending broadcast(const char* operation, void* data, std::int64_t count, DType dtype, int root,
-                          void* stream) override {
-    return world_.broadcast(operation, data, count, dtype, root, stream);
+                          const device::Place& place) override {
+    return world_.broadcast(operation, data, count, dtype, root, place);
   }
   void barrier(const char* operation) override { world_.barrier(operation); }
 
