@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "comm/mpi_communicator.hpp"
+#include "comm/mpi_group.hpp"
 #include "core/error.hpp"
 
 namespace caravan::comm {

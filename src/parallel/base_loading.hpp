@@ -25,7 +25,7 @@ constexpr std::int64_t base_buffer_bytes = std::int64_t{64} << 20;
 /// world, and one all-to-all carries them to the ranks whose slices they touch. A slice that has the rows whole is read
 /// into directly; so a world of one copies nothing. Memory beside the slices: a send and a receive buffer of at most
 /// buffer_bytes each and a read buffer of at most buffer_bytes / world. A row that is longer than buffer_bytes / world
-/// counts with its own length instead, and must stay below 2 GiB / world, for MPI.
+/// counts with its own length instead.
 /// Collective over the world; tensors are the same on all ranks, but for their addresses. When a rank cannot read, all
 /// throw comm::AgreedError with the source's message, and slices are undefined.
 void load_base(comm::Communicator& world, const layout::Grid& grid, const layout::TensorSource& source,

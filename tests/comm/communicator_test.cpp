@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every verb against a naive result, for the world of this run and for a group of one. All comparisons are bit for bit:
-// a reduction promises the order of its additions (rank order, fp32), so the naive result has the same bits.
+// Every verb against a naive result, for the world of this run, for the same with MPI messages so short that most
+// pieces are several (and end inside an element), and for a group of one. All comparisons are bit for bit: a reduction
+// promises the order of its additions (rank order, fp32), so the naive result has the same bits.
 #include <algorithm>
 #include <cstring>
 
+#include "comm/mpi_group.hpp"
 #include "comm/mpi_runtime.hpp"
 #include "core/random.hpp"
 #include "tests/support/catch.hpp"
@@ -22,6 +24,7 @@ template <typename Work>
 void with_each_group(const Work& work) {
   const auto world = make_world(60);
   work(*world);
+  work(*make_mpi_group("parts", 0, world->size(), world->rank(), 60, /*longest_message=*/1001));
   const auto alone = make_serial_communicator("alone");
   work(*alone);
 }
