@@ -19,13 +19,16 @@ using namespace std::chrono_literals;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global, Progress& progress) {
+/// computed: what the step's collectives should send; null: not wanted.
+StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global, Progress& progress,
+                        plan::Traffic* computed) {
   std::vector<data::TokenBatch> micro_batches;
   for (std::int64_t m = 0; m < parts.batches.accumulation(); ++m) {
     micro_batches.push_back(parts.batches.micro_batch(global, m, parts.context.grid.dp_rank()));
   }
   const StepReport report =
       parts.trainer.step(progress.step + 1, micro_batches, {global.tokens, global.targets}, progress.skipped);
+  if (computed && !report.skipped) *computed = parts.trainer.traffic(micro_batches);
   ++progress.step;
   if (report.skipped) ++progress.skipped;
   progress.tokens += report.tokens;
@@ -164,15 +167,19 @@ class Loop {
     watch::activity().enter_step(progress_.step + 1);
     parts_.trainer.clock().begin(Phase::data);
     const data::GlobalBatch global = parts_.batches.next(progress_.position);
-    const StepReport report = compute_step(parts_, global, progress_);
+    plan::Traffic computed;
+    const StepReport report = compute_step(parts_, global, progress_, profiler_ ? &computed : nullptr);
     const double seconds = seconds_since(start);
     boundary_.deadline().stepped(stopwatch.seconds());
     StepExtras extras;
     extras.irregular = guard_.look_at(report, global);
     if (parts_.slow_ranks) extras.slowest = parts_.slow_ranks->after_step(progress_.step);
-    if (profiler_) extras.profile = profiler_->step(seconds, report.phases);
+    if (profiler_) extras.profile = profiler_->step(seconds, report.phases, computed);
     std::optional<double> held_out_loss;
-    if (due(parts_.evaluate_every)) held_out_loss = parts_.held_out_loss([&] { return boundary_.agree(0).stop(); });
+    if (due(parts_.evaluate_every)) {
+      held_out_loss = parts_.held_out_loss([&] { return boundary_.agree(0).stop(); });
+      if (profiler_) profiler_->begin();  // what an evaluation sends is not the next step's
+    }
     parts_.alive();
 
     save_due_ = save_due_ || due(parts_.save_every);

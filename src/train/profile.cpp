@@ -2,9 +2,11 @@
 #include "train/profile.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 
 namespace caravan::train {
 namespace {
@@ -52,6 +54,9 @@ nlohmann::json StepProfile::to_json() const {
                                                                     {"messages", both(operation.messages)},
                                                                     {"bytes", both(operation.bytes)},
                                                                     {"waited", both(operation.waited)}};
+    if (operation.computed) {
+      json["collectives"][operation.group + ": " + operation.name]["computed"] = both(*operation.computed);
+    }
   }
   return json;
 }
@@ -64,22 +69,30 @@ std::string StepProfile::to_text() const {
   }
   append_line(text, "  %-48s %10.4f", "all", seconds);
   if (operations.empty()) return text;
-  append_line(text, "  %-48s %6s %9s %10s %10s %8s %8s", "collective", "calls", "messages", "MB", "largest", "waited",
-              "largest");
-  const auto line = [&](const std::string& name, double calls, double messages, const OverRanks& bytes,
-                        const OverRanks& waited) {
-    append_line(text, "  %-48s %6.0f %9.0f %10.3f %10.3f %8.4f %8.4f", name.c_str(), calls, messages, bytes.mean / 1e6,
-                bytes.most / 1e6, waited.mean, waited.most);
-  };
+  append_line(text, "  %-48s %6s %9s %10s %10s %8s %8s %10s", "collective", "calls", "messages", "MB", "largest",
+              "waited", "largest", "computed");
   for (const Operation& operation : operations) {
-    line(operation.group + ": " + operation.name, operation.calls.mean, operation.messages.mean, operation.bytes,
-         operation.waited);
+    const std::string name = operation.group + ": " + operation.name;
+    std::array<char, 32> computed{"-"};
+    if (operation.computed) std::snprintf(computed.data(), computed.size(), "%.3f", operation.computed->mean / 1e6);
+    append_line(text, "  %-48s %6.0f %9.0f %10.3f %10.3f %8.4f %8.4f %10s", name.c_str(), operation.calls.mean,
+                operation.messages.mean, operation.bytes.mean / 1e6, operation.bytes.most / 1e6, operation.waited.mean,
+                operation.waited.most, computed.data());
   }
   append_line(text, "  %-48s %27.3f %19.4f", "all", bytes() / 1e6, waited());
   return text;
 }
 
 Profiler::Profiler(const comm::Groups& groups) : groups_(groups), before_(booked()) {}
+
+void Profiler::warn_once(const StepProfile::Operation& operation) {
+  const std::string name = operation.group + ": " + operation.name;
+  if (operation.differing == 0 || !warned_.insert(name).second) return;
+  core::log_warning(core::concat("profile: in \"", name, "\" ", operation.differing, " of ", groups_.world->size(),
+                                 " ranks did not send what the formulas of docs/parallelism.md give: ",
+                                 operation.bytes.mean, " bytes in the mean, computed ", operation.computed->mean,
+                                 ". Training is not affected; please report it with the configuration"));
+}
 
 Profiler::Account Profiler::booked() const {
   Account all;
@@ -92,15 +105,24 @@ Profiler::Account Profiler::booked() const {
   return all;
 }
 
-StepProfile Profiler::step(double seconds, const PhaseSeconds& phases) {
+StepProfile Profiler::step(double seconds, const PhaseSeconds& phases, const plan::Traffic& computed) {
   std::vector<double> values(phases.begin(), phases.end());
   values.push_back(seconds);
   const auto now = booked();
-  for (const auto& [key, numbers] : now) {
-    const auto found = before_.find(key);
+  for (auto [key, numbers] : now) {
+    const auto earlier = before_.find(key);
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      values.push_back(numbers[i] - (found == before_.end() ? 0.0 : found->second[i]));
+      numbers[i] -= earlier == before_.end() ? 0.0 : earlier->second[i];
+      values.push_back(numbers[i]);
     }
+    const auto formula = computed.find(key.first + ": " + key.second);
+    const bool known = formula != computed.end();
+    const plan::Sent sent = known ? formula->second : plan::Sent();
+    const bool differs =
+        numbers[1] != static_cast<double>(sent.messages) || numbers[2] != static_cast<double>(sent.bytes);
+    values.push_back(known ? 1 : 0);
+    values.push_back(static_cast<double>(sent.bytes));
+    values.push_back(known && differs && !plan::depends_on_routing(formula->first) ? 1 : 0);
   }
   const std::vector<OverRanks> reduced = over_ranks(*groups_.world, std::move(values));
   StepProfile profile;
@@ -108,9 +130,13 @@ StepProfile Profiler::step(double seconds, const PhaseSeconds& phases) {
   profile.seconds = reduced[phases.size()].most;
   std::size_t at = phases.size() + 1;
   for (const auto& [key, numbers] : now) {
-    const StepProfile::Operation operation{key.first,       key.second,      reduced[at],
-                                           reduced[at + 1], reduced[at + 2], reduced[at + 3]};
+    StepProfile::Operation operation{key.first,       key.second,      reduced[at],
+                                     reduced[at + 1], reduced[at + 2], reduced[at + 3]};
     at += numbers.size();
+    if (reduced[at].most > 0) operation.computed = reduced[at + 1];
+    operation.differing = static_cast<int>(std::lround(reduced[at + 2].mean * groups_.world->size()));
+    at += 3;
+    warn_once(operation);
     if (operation.calls.most > 0) profile.operations.push_back(operation);
   }
   CARAVAN_CHECK(at == reduced.size());

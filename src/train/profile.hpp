@@ -4,11 +4,14 @@
 #include <array>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "comm/mpi_runtime.hpp"
+#include "plan/traffic.hpp"
 #include "train/phases.hpp"
 
 namespace caravan::train {
@@ -25,6 +28,8 @@ struct StepProfile {
     std::string group;  // "tp", "dp", …
     std::string name;   // of the communicator's verb
     OverRanks calls, messages, bytes, waited;
+    std::optional<OverRanks> computed{};  // bytes by the formulas; none where there is none
+    int differing = 0;  // ranks whose messages or bytes are not the computed ones, where routing does not decide
   };
   double seconds = 0;
   std::array<OverRanks, phase_names.size()> phases;  // seconds
@@ -45,8 +50,12 @@ class Profiler {
   /// Begins now. `groups` outlives it.
   explicit Profiler(const comm::Groups& groups);
 
-  /// The step since the last call. seconds: the whole step on this rank. Collective over the world.
-  StepProfile step(double seconds, const PhaseSeconds& phases);
+  /// Begins again: what was booked since the last step is left out.
+  void begin() { before_ = booked(); }
+
+  /// The step since the last call. seconds: the whole step on this rank. computed: what this rank should have sent;
+  /// the first time that an operation did not, a warning says so. Collective over the world.
+  StepProfile step(double seconds, const PhaseSeconds& phases, const plan::Traffic& computed);
 
  private:
   /// By group and operation: calls, messages, bytes, seconds waited.
@@ -54,9 +63,11 @@ class Profiler {
   /// So far. All ranks have the same operations: every rank is in a group of each kind, and all ranks of a group call
   /// the same verbs.
   Account booked() const;
+  void warn_once(const StepProfile::Operation& operation);
 
   const comm::Groups& groups_;
   Account before_;
+  std::set<std::string> warned_;
 };
 
 }  // namespace caravan::train

@@ -67,6 +67,33 @@ void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
   if (options_.capacity > 0) report.dropped = sums.dropped;
 }
 
+plan::Traffic Trainer::traffic(std::span<const data::TokenBatch> micro_batches) const {
+  const family::ModelSpec& spec = decoder_.spec();
+  plan::StepTraffic traffic(context_.grid, spec,
+                            {static_cast<std::int64_t>(at::elementSize(context_.compute)), options_.recompute,
+                             !batch_scope(), options_.capacity > 0});
+  for (const data::TokenBatch& batch : micro_batches) {
+    plan::MicroStep step;
+    step.tokens = static_cast<std::int64_t>(batch.tokens.size());
+    step.targets = std::count_if(batch.targets.begin(), batch.targets.end(), [](std::int32_t t) { return t >= 0; });
+    for (const std::int32_t sequence : batch.sequence) {
+      step.sequences = std::max<std::int64_t>(step.sequences, sequence + 1);
+    }
+    std::vector<plan::ExchangeRows> exchanges;
+    if (spec.pesc) {
+      exchanges.assign(static_cast<std::size_t>(spec.layers),
+                       plan::even_exchange(context_.grid, *spec.pesc, step.tokens));
+    }
+    traffic.micro_step(step, exchanges);
+  }
+  std::vector<plan::BucketShares> buckets;
+  for (const parallel::Bucket& bucket : parameters_.buckets()) {
+    buckets.push_back({bucket.replicas->name(), bucket.replicas->rank(), bucket.counts});
+  }
+  traffic.update(buckets);
+  return traffic.sent();
+}
+
 StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals,
                          std::int64_t skipped) {
   parameters_.zero_gradients();

@@ -6,6 +6,7 @@
 
 #include "data/batches.hpp"
 #include "model/decoder.hpp"
+#include "plan/traffic.hpp"
 #include "train/phases.hpp"
 #include "train/schedule.hpp"
 #include "train/sharded_adamw.hpp"
@@ -47,6 +48,10 @@ class Trainer {
   /// gradient is not finite, on all ranks alike, parameters and optimizer stay as they are. Collective.
   StepReport step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals,
                   std::int64_t skipped = 0);
+
+  /// What the collectives of such a step send from this rank, computed, not measured: of a step that updates, and with
+  /// even routing where that decides (plan::depends_on_routing). Not collective.
+  plan::Traffic traffic(std::span<const data::TokenBatch> micro_batches) const;
 
   ShardedAdamW& optimizer() { return optimizer_; }
   /// What is done for a step before step() is called counts into it.

@@ -27,10 +27,19 @@ done
 for field in '"phases":{"backward":{"max":' '"tp: reduce output of row linear":{"bytes":{"max":' '"waited":{"max":'; do
   grep -qF -- "$field" "$work/profiled/metrics.jsonl" || fail "no $field in the metrics"
 done
+grep -q '"tp: reduce output of row linear":{[^}]*}[^}]*"computed":{"max":' "$work/profiled/metrics.jsonl" ||
+  fail "the metrics do not say what was computed"
+! grep 'warning: profile' "$work/profiled/log.txt" || fail "the formulas are not those of the program"
 # To look at a step changes none of its numbers.
 sed -i 's/"profile":.*},"response_tokens"/"response_tokens"/' -- "$work/profiled/metrics.jsonl"
 expect_same_curve profiled plain
 say "phases and collectives are in the log and in the metrics"
+
+# What an evaluation sends is not the next step's.
+train evaluated --profile "--data.held_out=$work/instructions.packed" --evaluate.every=1 --evaluate.samples=8
+grep -q '"held_out_loss":[0-9]' "$work/evaluated/metrics.jsonl" || fail "nothing was evaluated"
+! grep 'warning: profile' "$work/evaluated/log.txt" || fail "an evaluation is counted as part of the next step"
+say "what was measured is what the formulas give"
 
 train dropping --train.capacity=0.5
 grep -q 'dropped [0-9.]* %' "$work/dropping/log.txt" || fail "the log does not say what is dropped"
