@@ -10,7 +10,6 @@
 #include <string_view>
 
 #include "comm/agreement.hpp"
-#include "commands/early_stop.hpp"
 #include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
@@ -22,6 +21,7 @@
 #include "core/stop_request.hpp"
 #include "core/text.hpp"
 #include "kernels/runtime.hpp"
+#include "run/early_stop.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -176,14 +176,14 @@ int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi
     core::log_as_rank(world->rank(), world->size());
     const kernels::Runtime kernels;
     agree(*world, job, unread);
-    forget_early_stop(*world, job.run_folder);
+    run::forget_early_stop(*world, job.run_folder);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
     // The log may be on a file system that does not answer, or another rank may not come out of one.
     constexpr double longest_end = 60;  // seconds
     core::leave_within(longest_end, error.code(), "");
     if (world->rank() == 0) core::log_error(error.what());
-    if (error.code() == core::ExitCode::internal) note_early_stop(*world, job.run_folder);
+    if (error.code() == core::ExitCode::internal) run::note_early_stop(*world, job.run_folder);
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });

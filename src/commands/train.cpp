@@ -3,7 +3,6 @@
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
-#include "commands/open_run.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
@@ -13,6 +12,7 @@
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
 #include "layout/placement.hpp"
+#include "run/open_run.hpp"
 #include "train/loop.hpp"
 
 namespace caravan::commands {
@@ -85,7 +85,9 @@ int train(const Session& session) {
   const config::Config& config = session.config;
   std::optional<double> end_of_job;
   comm::on_all_ranks(session.world, [&] { end_of_job = train::end_of_job(); });
-  OpenRun run(session);  // before anything is chosen: who holds it deletes checkpoints
+  run::OpenRun run(
+      session.world,
+      run::RunFolder(session.run_folder()));  // before anything is chosen: who holds it deletes checkpoints
   ResumePoint point(session);
   Start start = point.open();
   comm::on_all_ranks(session.world, [&] {

@@ -54,7 +54,7 @@ void write_metrics(const fs::path& folder, Page& page) {
   page.line("last step", metrics["step"].dump() + ": " + core::join(parts, ", "));
 }
 
-// The lock's fields are described at io::RunLock.
+// The lock's fields are described at run::RunLock.
 void write_lock(const fs::path& folder, Page& page) {
   const fs::path file = folder / "lock";
   if (!fs::exists(file)) return page.line("lock", "free: no job is writing");

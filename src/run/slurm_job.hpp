@@ -3,7 +3,7 @@
 
 #include <string>
 
-namespace caravan::io {
+namespace caravan::run {
 
 /// What Slurm knows of a job.
 struct SlurmJob {
@@ -19,4 +19,4 @@ struct SlurmJob {
 /// Asks squeue of this cluster. A text that is no job id (a digit, then digits, "_" and "+") is not passed on.
 SlurmJob ask_slurm(const std::string& job);
 
-}  // namespace caravan::io
+}  // namespace caravan::run

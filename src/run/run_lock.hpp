@@ -12,7 +12,7 @@
 
 #include "io/file_descriptor.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 
 struct RunLockTimes {
   std::chrono::milliseconds heartbeat{10'000};     // between two
@@ -26,8 +26,8 @@ class RunLock {
  public:
   /// Takes the lock, also over from a holder that has ended by the rules of LockJudge; waits for one that may be about
   /// to, saying so in the log. Throws (exit 2) naming folder, host, pid and job when another holder is alive; exit 76
-  /// when that is of the same start of our own job and does not end. As throw_system_error() does when the file cannot
-  /// be written, and (exit 70) when asked to stop while it waits.
+  /// when that is of the same start of our own job and does not end. As io::throw_system_error() does when the file
+  /// cannot be written, and (exit 70) when asked to stop while it waits.
   explicit RunLock(const std::filesystem::path& folder, const RunLockTimes& times = {});
   /// Removes the lock if it is still this one's.
   ~RunLock();
@@ -40,8 +40,8 @@ class RunLock {
   void refresh();
 
   /// Looks at the file now, and throws likewise unless the lock is ours: right before what must not happen to another
-  /// run's folder, as a run could do that was suspended for long. By any thread. Throws as throw_system_error() does
-  /// when that cannot be seen.
+  /// run's folder, as a run could do that was suspended for long. By any thread. Throws as io::throw_system_error()
+  /// does when that cannot be seen.
   void require_ours();
 
  private:
@@ -57,7 +57,7 @@ class RunLock {
 
   std::filesystem::path path_;
   std::chrono::milliseconds interval_;
-  FileDescriptor file_;
+  io::FileDescriptor file_;
   std::atomic<bool> lost_{false};
   std::atomic<std::int64_t> looked_{0};  // when, by the steady clock
   std::mutex mutex_;
@@ -65,4 +65,4 @@ class RunLock {
   std::jthread heart_;
 };
 
-}  // namespace caravan::io
+}  // namespace caravan::run

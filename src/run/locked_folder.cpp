@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "convert/locked_folder.hpp"
+#include "run/locked_folder.hpp"
 
 #include <vector>
 
-namespace caravan::convert {
+#include "run/run_folder.hpp"
+
+namespace caravan::run {
 
 namespace fs = std::filesystem;
 
@@ -24,9 +26,9 @@ LockedFolder::~LockedFolder() {
 void LockedFolder::clear() {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder_)) {
-    if (entry.path().filename() != "lock") found.push_back(entry.path());
+    if (entry.path().filename() != lock_name) found.push_back(entry.path());
   }
   for (const fs::path& path : found) fs::remove_all(path);
 }
 
-}  // namespace caravan::convert
+}  // namespace caravan::run

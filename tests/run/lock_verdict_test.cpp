@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/lock_verdict.hpp"
+#include "run/lock_verdict.hpp"
 
 #include <unistd.h>
 
-#include "tests/io/fake_slurm.hpp"
+#include "tests/run/fake_slurm.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace caravan;
-using io::LockHolder;
-using Kind = io::LockVerdict::Kind;
+using run::LockHolder;
+using Kind = run::LockVerdict::Kind;
 using test::FakeSlurm;
 
 namespace {
@@ -25,7 +25,9 @@ LockHolder elsewhere(const std::string& job, std::int64_t silence) {
           .heartbeat = 100'000 - silence};
 }
 
-Kind verdict(const LockHolder& holder, const LockHolder& self = us) { return io::LockJudge().judge(holder, self).kind; }
+Kind verdict(const LockHolder& holder, const LockHolder& self = us) {
+  return run::LockJudge().judge(holder, self).kind;
+}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
@@ -33,7 +35,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST_CASE("on one machine the process decides, whatever the job") {
   const FakeSlurm slurm(FakeSlurm::not_known);
-  const LockHolder self = io::this_process();
+  const LockHolder self = run::this_process();
   const LockHolder parent = [&] {
     LockHolder holder = self;
     holder.pid = ::getppid();
@@ -57,7 +59,7 @@ TEST_CASE("on one machine the process decides, whatever the job") {
 }
 
 TEST_CASE("a process whose number another one has now has ended") {
-  LockHolder self = io::this_process();
+  LockHolder self = run::this_process();
   REQUIRE(self.started > 0);
   REQUIRE_FALSE(self.machine.empty());
   LockHolder former = self;
@@ -68,7 +70,7 @@ TEST_CASE("a process whose number another one has now has ended") {
 
 TEST_CASE("a host of the same name that numbers processes otherwise is another machine") {
   const FakeSlurm slurm(FakeSlurm::no_answer);
-  LockHolder self = io::this_process(), other = self;
+  LockHolder self = run::this_process(), other = self;
   other.machine = "another boot, or a container";
   other.pid = 999'999'999;
   CHECK(verdict(other, self) == Kind::refuse);
@@ -100,7 +102,7 @@ TEST_CASE("what squeue says of another job decides") {
   SECTION("a job that goes on holds the folder, however silent") {
     for (const char* state : {"RUNNING", "SUSPENDED", "PENDING"}) {
       const FakeSlurm slurm(std::string("echo ") + state);
-      const io::LockVerdict found = io::LockJudge().judge(elsewhere("7", 90'000), us);
+      const run::LockVerdict found = run::LockJudge().judge(elsewhere("7", 90'000), us);
       CHECK(found.kind == Kind::refuse);
       CHECK(has(found.why, std::string("that job is ") + state));
       CHECK(has(found.why, "it will run again and go on in this folder") == (std::string(state) == "PENDING"));
@@ -130,7 +132,7 @@ TEST_CASE("what squeue says of another job decides") {
   }
   SECTION("squeue is asked once") {
     const FakeSlurm slurm("echo COMPLETED");
-    io::LockJudge judge;
+    run::LockJudge judge;
     for (int i = 0; i < 3; ++i) CHECK(judge.judge(elsewhere("7", 30), us).kind == Kind::wait);
     CHECK(slurm.asked() == "-h -t all -j 7 -o %T\n");
   }
@@ -138,25 +140,25 @@ TEST_CASE("what squeue says of another job decides") {
 
 TEST_CASE("a task of a job array is called as squeue calls it") {
   const test::Variable job("SLURM_JOB_ID", "12");
-  CHECK(io::this_process().job == "12");
+  CHECK(run::this_process().job == "12");
   const test::Variable array("SLURM_ARRAY_JOB_ID", "12");
   const test::Variable task("SLURM_ARRAY_TASK_ID", "3");
-  CHECK(io::this_process().job == "12_3");
+  CHECK(run::this_process().job == "12_3");
 }
 
 TEST_CASE("a holder survives its text") {
-  LockHolder holder = io::this_process();
+  LockHolder holder = run::this_process();
   holder.job = "12_3";
   holder.cluster = "alpha";
   holder.restart = 4;
   const test::ScratchFolder folder;
-  test::write_text(folder / "lock", io::to_text(holder));
-  const LockHolder found = *io::read_lock_holder(folder / "lock");
-  CHECK(io::to_text(found) == io::to_text(holder));
+  test::write_text(folder / "lock", run::to_text(holder));
+  const LockHolder found = *run::read_lock_holder(folder / "lock");
+  CHECK(run::to_text(found) == run::to_text(holder));
   CHECK(found.pid == ::getpid());
   CHECK(found.started == holder.started);
   test::write_text(folder / "lock", R"({"job": 5, "pid": "x", "restart": "1", "host": "h", "heartbeat": 9})");
-  const LockHolder odd = *io::read_lock_holder(folder / "lock");
+  const LockHolder odd = *run::read_lock_holder(folder / "lock");
   CHECK(odd.job.empty());
   CHECK(odd.pid == 0);
   CHECK(odd.restart == 0);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/lock_verdict.hpp"
+#include "run/lock_verdict.hpp"
 
 #include "core/error.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 namespace {
 
 using Kind = LockVerdict::Kind;
@@ -46,4 +46,4 @@ LockVerdict LockJudge::judge(const LockHolder& holder, const LockHolder& self) {
           core::concat("end it, wait ", long_silence / 60, " minutes after it died")};
 }
 
-}  // namespace caravan::io
+}  // namespace caravan::run

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/run_lock.hpp"
+#include "run/run_lock.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -20,14 +20,14 @@
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
 #include "tests/io/expect_error.hpp"
-#include "tests/io/fake_slurm.hpp"
+#include "tests/run/fake_slurm.hpp"
 
 using namespace caravan;
 using namespace std::chrono_literals;
 
 namespace {
 
-constexpr io::RunLockTimes quick{.heartbeat = 5ms, .longest_wait = 300ms};
+constexpr run::RunLockTimes quick{.heartbeat = 5ms, .longest_wait = 300ms};
 
 // The job id that this process seems to have, for a scope.
 struct JobId : test::Variable {
@@ -68,7 +68,7 @@ bool comes(const std::function<bool()>& what) {
   return true;
 }
 
-bool has_lost(io::RunLock& lock) {
+bool has_lost(run::RunLock& lock) {
   try {
     lock.refresh();
     return false;
@@ -77,7 +77,7 @@ bool has_lost(io::RunLock& lock) {
   }
 }
 
-bool is_ours(io::RunLock& lock) {
+bool is_ours(run::RunLock& lock) {
   try {
     lock.require_ours();
     return true;
@@ -92,7 +92,7 @@ TEST_CASE("a lock says who holds it and goes with its holder") {
   const test::ScratchFolder folder;
   const JobId job("4711");
   {
-    io::RunLock lock(folder.path());
+    run::RunLock lock(folder.path());
     const auto holder = nlohmann::json::parse(test::read_text(folder / "lock"));
     CHECK(holder["job"] == "4711");
     CHECK(holder["host"] == this_host());
@@ -106,33 +106,33 @@ TEST_CASE("a lock says who holds it and goes with its holder") {
 TEST_CASE("a second run in the folder is refused") {
   const test::ScratchFolder folder;
   std::optional<JobId> job("1");
-  const io::RunLock lock(folder.path());
+  const run::RunLock lock(folder.path());
   job.reset();
   job.emplace("2");
   test::expect_error(core::ExitCode::bad_input,
                      {folder.path().string(), this_host(), std::to_string(::getpid()), "job 1"},
-                     [&] { io::RunLock second(folder.path()); });
+                     [&] { run::RunLock second(folder.path()); });
   CHECK(std::filesystem::exists(folder / "lock"));
 }
 
 TEST_CASE("without Slurm two processes are not the same job") {
   const test::ScratchFolder folder;
-  const io::RunLock lock(folder.path());
-  test::expect_error(core::ExitCode::bad_input, {"outside of Slurm"}, [&] { io::RunLock second(folder.path()); });
+  const run::RunLock lock(folder.path());
+  test::expect_error(core::ExitCode::bad_input, {"outside of Slurm"}, [&] { run::RunLock second(folder.path()); });
 }
 
 TEST_CASE("the lock of a process that died on this host is taken over") {
   const test::ScratchFolder folder;
   const pid_t child = ::fork();
   if (child == 0) {
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     ::_exit(0);  // without the destructor, as after SIGKILL
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(std::filesystem::exists(folder / "lock"));
   CHECK(nlohmann::json::parse(test::read_text(folder / "lock"))["pid"] == child);
-  const io::RunLock lock(folder.path());
+  const run::RunLock lock(folder.path());
   CHECK(nlohmann::json::parse(test::read_text(folder / "lock"))["pid"] == ::getpid());
 }
 
@@ -140,13 +140,13 @@ TEST_CASE("a process that was killed but not yet waited for has died") {
   const test::ScratchFolder folder;
   const pid_t child = ::fork();
   if (child == 0) {
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     ::_exit(0);
   }
   siginfo_t ended{};
   REQUIRE(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT) == 0);  // it stays a zombie
   {
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     CHECK(nlohmann::json::parse(test::read_text(folder / "lock"))["pid"] == ::getpid());
   }
   int status = 0;
@@ -156,7 +156,7 @@ TEST_CASE("a process that was killed but not yet waited for has died") {
 TEST_CASE("a run that lost its lock stops and leaves the new holder's lock") {
   const test::ScratchFolder folder;
   {
-    io::RunLock lock(folder.path(), quick);
+    run::RunLock lock(folder.path(), quick);
     lock.refresh();
     lock.require_ours();
     write_lock(folder, held_by("99", "elsewhere", 321, std::time(nullptr)));
@@ -170,7 +170,7 @@ TEST_CASE("a run that lost its lock stops and leaves the new holder's lock") {
 
 TEST_CASE("what must not happen to another run's folder asks at once") {
   const test::ScratchFolder folder;
-  io::RunLock lock(folder.path());  // a heartbeat every ten seconds
+  run::RunLock lock(folder.path());  // a heartbeat every ten seconds
   lock.require_ours();
   SECTION("taken over") { write_lock(folder, held_by("99", "elsewhere", 321, std::time(nullptr))); }
   SECTION("removed") { std::filesystem::remove(folder / "lock"); }
@@ -181,7 +181,7 @@ TEST_CASE("what must not happen to another run's folder asks at once") {
 
 TEST_CASE("a lock that another start has moved aside and puts back was never lost") {
   const test::ScratchFolder folder;
-  io::RunLock lock(folder.path());
+  run::RunLock lock(folder.path());
   for (int attempt = 0; attempt < 100; ++attempt) {
     std::filesystem::rename(folder / "lock", folder / "aside");
     const auto start = std::chrono::steady_clock::now();
@@ -202,7 +202,7 @@ TEST_CASE("a lock that another start has moved aside and puts back was never los
 
 TEST_CASE("a run whose lock was gone for a while and is there again goes on with it") {
   const test::ScratchFolder folder;
-  io::RunLock lock(folder.path(), quick);
+  run::RunLock lock(folder.path(), quick);
   std::filesystem::rename(folder / "lock", folder / "aside");
   REQUIRE(comes([&] { return has_lost(lock); }));
   std::filesystem::rename(folder / "aside", folder / "lock");
@@ -214,7 +214,7 @@ TEST_CASE("a run whose lock was gone for a while and is there again goes on with
 
 TEST_CASE("the heartbeat goes on whatever the process does, in place") {
   const test::ScratchFolder folder;
-  const io::RunLock lock(folder.path(), quick);
+  const run::RunLock lock(folder.path(), quick);
   const auto size = std::filesystem::file_size(folder / "lock");
   for (int i = 0; i < 3; ++i) {
     spoil(folder);
@@ -229,7 +229,7 @@ TEST_CASE("a run that was suspended while another one took its folder finds that
   REQUIRE(::pipe(go.data()) == 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    io::RunLock lock(folder.path(), {.heartbeat = 50ms});
+    run::RunLock lock(folder.path(), {.heartbeat = 50ms});
     lock.refresh();
     test::write_text(folder / "begun", "");
     char byte = 0;
@@ -266,7 +266,7 @@ TEST_CASE("a heartbeat that cannot be written is told once and ends nothing") {
     std::array<int, 2> pipe{};
     if (::pipe(pipe.data()) != 0 || ::dup2(pipe[1], STDOUT_FILENO) < 0) ::_exit(3);  // what is no file has no limit
     ::signal(SIGXFSZ, SIG_IGN);
-    io::RunLock lock(folder.path(), quick);
+    run::RunLock lock(folder.path(), quick);
     const rlimit none{0, RLIM_INFINITY}, all{RLIM_INFINITY, RLIM_INFINITY};
     if (::setrlimit(RLIMIT_FSIZE, &none) != 0) ::_exit(3);
     pollfd told{pipe[0], POLLIN, 0};
@@ -297,43 +297,43 @@ TEST_CASE("who takes over a lock of another host") {
   const JobId job("8");
   SECTION("another job after five minutes of silence") {
     write_lock(folder, held_by("7", "elsewhere", 1, now - 1000));
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     CHECK(read_lock(folder)["job"] == "8");
   }
   SECTION("not before") {
     write_lock(folder, held_by("7", "elsewhere", 12345, now - 100));
     test::expect_error(core::ExitCode::bad_input,
                        {"elsewhere", "12345", "job 7", folder.path().string(), "wait 5 minutes after it died"},
-                       [&] { io::RunLock lock(folder.path()); });
+                       [&] { run::RunLock lock(folder.path()); });
     CHECK(read_lock(folder)["pid"] == 12345);
   }
   SECTION("the same job, which was queued again") {
     const test::Variable again("SLURM_RESTART_COUNT", "1");
     write_lock(folder, held_by("8", "elsewhere", 1, now));
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     CHECK(read_lock(folder)["host"] == this_host());
     CHECK(read_lock(folder)["restart"] == 1);
   }
   SECTION("the same job, once the heartbeat has stopped") {
     write_lock(folder, held_by("8", "elsewhere", 1, now - 29));
     const auto start = std::chrono::steady_clock::now();
-    const io::RunLock lock(folder.path());
+    const run::RunLock lock(folder.path());
     CHECK(std::chrono::steady_clock::now() - start > 100ms);  // it had to wait for at least the next second but one
     CHECK(read_lock(folder)["host"] == this_host());
   }
   SECTION("a lock that is just being made counts as alive") {
     test::write_text(folder / "lock", "");
-    test::expect_error(core::ExitCode::bad_input, {"unknown host"}, [&] { io::RunLock lock(folder.path()); });
+    test::expect_error(core::ExitCode::bad_input, {"unknown host"}, [&] { run::RunLock lock(folder.path()); });
   }
 }
 
 TEST_CASE("a second start in the same job waits for the first one, not for ever, and stops when told to") {
   const test::ScratchFolder folder;
   const JobId job("8");
-  std::optional<io::RunLock> first(std::in_place, folder.path());
+  std::optional<run::RunLock> first(std::in_place, folder.path());
   SECTION("which runs on") {
     test::expect_error(core::ExitCode::peer_lost, {folder.path().string(), "job 8", "that process runs"},
-                       [&] { io::RunLock second(folder.path(), quick); });
+                       [&] { run::RunLock second(folder.path(), quick); });
     first->require_ours();
   }
   SECTION("which ends") {
@@ -341,7 +341,7 @@ TEST_CASE("a second start in the same job waits for the first one, not for ever,
       std::this_thread::sleep_for(50ms);
       first.reset();
     });
-    const io::RunLock second(folder.path());
+    const run::RunLock second(folder.path());
   }
   SECTION("until a signal comes") {
     const pid_t child = ::fork();
@@ -350,7 +350,7 @@ TEST_CASE("a second start in the same job waits for the first one, not for ever,
       ::raise(SIGTERM);
       int code = 0;
       try {
-        const io::RunLock second(folder.path());
+        const run::RunLock second(folder.path());
       } catch (const core::Error& error) {
         code = static_cast<int>(error.code());
       }
@@ -378,7 +378,7 @@ TEST_CASE("of many processes that start at once exactly one gets the lock") {
       [[maybe_unused]] const ssize_t end = ::read(gate[0], &byte, 1);  // until the parent opens the gate
       int result = 1;
       try {
-        const io::RunLock lock(folder.path());
+        const run::RunLock lock(folder.path());
         while (!std::filesystem::exists(folder / "all-have-tried")) ::usleep(1000);
         result = 0;
         ::_exit(result);

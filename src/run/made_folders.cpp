@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/made_folders.hpp"
+#include "run/made_folders.hpp"
 
 #include <system_error>
 
-namespace caravan::io {
+namespace caravan::run {
 
 namespace fs = std::filesystem;
 
@@ -20,4 +20,4 @@ MadeFolders::~MadeFolders() {
   for (const fs::path& folder : made_) fs::remove(folder, not_empty);
 }
 
-}  // namespace caravan::io
+}  // namespace caravan::run

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "commands/early_stop.hpp"
+#include "run/early_stop.hpp"
 
 #include <fstream>
 
 #include "core/stop_request.hpp"
+#include "run/run_folder.hpp"
 
-namespace caravan::commands {
+namespace caravan::run {
 namespace {
 
-std::filesystem::path file_in(const std::filesystem::path& run_folder) { return run_folder / "stopped-early"; }
+std::filesystem::path file_in(const std::filesystem::path& run_folder) { return RunFolder(run_folder).stopped_early(); }
 
 }  // namespace
 
@@ -25,4 +26,4 @@ void note_early_stop(comm::Communicator& world, const std::filesystem::path& run
   std::ofstream(file_in(run_folder)) << "signal " << signal << "\n";
 }
 
-}  // namespace caravan::commands
+}  // namespace caravan::run

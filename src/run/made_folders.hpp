@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <vector>
 
-namespace caravan::io {
+namespace caravan::run {
 
 /// Folders that this process made, and removes again as far as nothing was put into them.
 class MadeFolders {
@@ -19,4 +19,4 @@ class MadeFolders {
   std::vector<std::filesystem::path> made_;  // innermost first
 };
 
-}  // namespace caravan::io
+}  // namespace caravan::run

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/run_lock.hpp"
+#include "run/run_lock.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,10 +15,11 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/stop_request.hpp"
-#include "io/lock_verdict.hpp"
 #include "io/system_error.hpp"
+#include "run/lock_verdict.hpp"
+#include "run/run_folder.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -31,7 +32,7 @@ void remove_stale(const std::filesystem::path& path, const LockHolder& seen, con
   const std::string aside = core::concat(path.string(), ".stale-", self.host, "-", self.pid);
   if (::rename(path.c_str(), aside.c_str()) != 0) {
     if (errno == ENOENT) return;
-    throw_system_error("take over", path, errno);
+    io::throw_system_error("take over", path, errno);
   }
   const std::optional<LockHolder> moved = read_lock_holder(aside);
   if (moved && moved->text != seen.text) {
@@ -44,7 +45,7 @@ void remove_stale(const std::filesystem::path& path, const LockHolder& seen, con
 }  // namespace
 
 RunLock::RunLock(const std::filesystem::path& folder, const RunLockTimes& times)
-    : path_(folder / "lock"), interval_(times.heartbeat) {
+    : path_(folder / lock_name), interval_(times.heartbeat) {
   take(folder, times);
   try {
     heart_ = core::start_attendant("caravan-lock", [this](const std::stop_token& stop) { keep_alive(stop); });
@@ -60,7 +61,7 @@ void RunLock::take(const std::filesystem::path& folder, const RunLockTimes& time
   bool waited = false;
   LockJudge judge;
   for (int attempt = 0; attempt < attempts;) {
-    file_ = FileDescriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    file_ = io::FileDescriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file_.is_open()) {
       try {
         write_heartbeat();
@@ -76,7 +77,7 @@ void RunLock::take(const std::filesystem::path& folder, const RunLockTimes& time
       ++attempt;
       continue;
     }
-    if (errno != EEXIST) throw_system_error("create", path_, errno);
+    if (errno != EEXIST) io::throw_system_error("create", path_, errno);
     const std::optional<LockHolder> holder = read_lock_holder(path_);
     if (!holder) {
       ++attempt;
@@ -140,7 +141,7 @@ void RunLock::refresh() {
 
 void RunLock::require_ours() {
   const Standing standing = look();
-  if (standing == Standing::unclear) throw_system_error("read", path_, errno);
+  if (standing == Standing::unclear) io::throw_system_error("read", path_, errno);
   if (standing == Standing::lost) throw_lost();
 }
 
@@ -154,7 +155,7 @@ void RunLock::throw_lost() const {
 // Whether the name still leads to the file that this process made. Opened, not only asked for: then a network file
 // system does not answer from its memory.
 RunLock::Standing RunLock::look_once() const {
-  const FileDescriptor named(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+  const io::FileDescriptor named(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
   // ESTALE: the server was changed over, or the name has just gone; then it is not there at the next look.
   if (!named.is_open()) return errno == ENOENT ? Standing::lost : Standing::unclear;
   struct stat ours {};
@@ -180,9 +181,11 @@ RunLock::Standing RunLock::look() {
 void RunLock::write_heartbeat() {
   const std::string text = to_text(this_process());
   const ssize_t written = ::pwrite(file_.get(), text.data(), text.size(), 0);
-  if (written != static_cast<ssize_t>(text.size())) throw_system_error("write", path_, written < 0 ? errno : ENOSPC);
+  if (written != static_cast<ssize_t>(text.size()))
+    io::throw_system_error("write", path_, written < 0 ? errno : ENOSPC);
   // Else a network file system would show it to other hosts only half a minute later.
-  if (::fdatasync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) throw_system_error("write", path_, errno);
+  if (::fdatasync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
+    io::throw_system_error("write", path_, errno);
 }
 
-}  // namespace caravan::io
+}  // namespace caravan::run

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "commands/open_run.hpp"
+#include "run/open_run.hpp"
 
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -11,7 +11,7 @@
 #include "core/log.hpp"
 #include "io/atomic_file.hpp"
 
-namespace caravan::commands {
+namespace caravan::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds pause{200};
 nlohmann::json holder_in(const fs::path& folder) {
   // Opening a folder makes NFS ask the server for its entries anew, so that one that was missing before is found.
   const fs::directory_iterator refreshed(folder);
-  auto holder = nlohmann::json::parse(io::read_file(folder / "lock"), nullptr, false);
+  auto holder = nlohmann::json::parse(io::read_file(folder / lock_name), nullptr, false);
   if (!holder.is_object()) return nullptr;
   holder.erase("heartbeat");
   return holder;
@@ -45,18 +45,18 @@ bool comes_to_show(const fs::path& folder, const nlohmann::json& holder) {
 
 }  // namespace
 
-OpenRun::OpenRun(const Session& session) : session_(session) {
-  const fs::path folder = session.run_folder();
+OpenRun::OpenRun(comm::Communicator& world, RunFolder run_folder) : folder_(std::move(run_folder)) {
+  const fs::path& folder = folder_.path();
   nlohmann::json first;
-  comm::on_all_ranks(session.world, [&] {
-    if (!session.first()) return;
+  comm::on_all_ranks(world, [&] {
+    if (world.rank() != 0) return;
     folders_.emplace(folder);
     lock_.emplace(folder);
     first = {{"holder", holder_in(folder)}, {"host", core::host_name()}, {"folder", fs::absolute(folder).string()}};
   });
-  const std::string told = session.world.broadcast_text(
+  const std::string told = world.broadcast_text(
       "tell which run folder is locked", first.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 0);
-  comm::on_all_ranks(session.world, [&] {
+  comm::on_all_ranks(world, [&] {
     first = nlohmann::json::parse(told);
     if (comes_to_show(folder, first["holder"])) return;
     core::bad_input("on ", core::host_name(), ", run.folder = ", folder.string(), " is ", fs::absolute(folder).string(),
@@ -67,6 +67,6 @@ OpenRun::OpenRun(const Session& session) : session_(session) {
   });
 }
 
-void OpenRun::begin_log() const { core::log_to_file((session_.run_folder() / "log.txt").string()); }
+void OpenRun::begin_log() const { core::log_to_file(folder_.log().string()); }
 
-}  // namespace caravan::commands
+}  // namespace caravan::run

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/slurm_job.hpp"
+#include "run/slurm_job.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 
 #include "core/run_program.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 namespace {
 
 constexpr std::chrono::seconds longest_answer{10};
@@ -48,4 +48,4 @@ SlurmJob ask_slurm(const std::string& job) {
   return found;
 }
 
-}  // namespace caravan::io
+}  // namespace caravan::run

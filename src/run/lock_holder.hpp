@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-namespace caravan::io {
+namespace caravan::run {
 
 /// Who holds a run lock, as its file says; what the file does not say is empty or 0.
 struct LockHolder {
@@ -42,4 +42,4 @@ bool same_cluster(const LockHolder& a, const LockHolder& b);
 /// Whether both are of the same job of Slurm; not outside of it.
 bool same_job(const LockHolder& a, const LockHolder& b);
 
-}  // namespace caravan::io
+}  // namespace caravan::run

@@ -4,10 +4,10 @@
 #include <map>
 #include <string>
 
-#include "io/lock_holder.hpp"
-#include "io/slurm_job.hpp"
+#include "run/lock_holder.hpp"
+#include "run/slurm_job.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 
 /// Whether a lock that is there may be taken over.
 struct LockVerdict {
@@ -40,4 +40,4 @@ class LockJudge {
   std::map<std::string, SlurmJob> asked_;
 };
 
-}  // namespace caravan::io
+}  // namespace caravan::run

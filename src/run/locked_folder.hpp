@@ -4,10 +4,10 @@
 #include <filesystem>
 #include <optional>
 
-#include "io/made_folders.hpp"
-#include "io/run_lock.hpp"
+#include "run/made_folders.hpp"
+#include "run/run_lock.hpp"
 
-namespace caravan::convert {
+namespace caravan::run {
 
 /// Absolute, and without the slash that may end a folder's name: its parent is another folder, a suffix makes a
 /// sibling.
@@ -30,8 +30,8 @@ class LockedFolder {
 
  private:
   std::filesystem::path folder_;
-  io::MadeFolders made_;
-  std::optional<io::RunLock> lock_;
+  MadeFolders made_;
+  std::optional<RunLock> lock_;
 };
 
-}  // namespace caravan::convert
+}  // namespace caravan::run

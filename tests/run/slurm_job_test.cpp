@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/slurm_job.hpp"
+#include "run/slurm_job.hpp"
 
-#include "tests/io/fake_slurm.hpp"
+#include "tests/run/fake_slurm.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace caravan;
-using Life = io::SlurmJob::Life;
+using Life = run::SlurmJob::Life;
 using test::FakeSlurm;
 
 TEST_CASE("what squeue says of a job decides whether it goes on") {
   const auto life_of = [](const std::string& script) {
     const FakeSlurm slurm(script);
-    return io::ask_slurm("4711").life;
+    return run::ask_slurm("4711").life;
   };
   for (const char* state : {"RUNNING", "PENDING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD",
                             "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "A_STATE_OF_THE_FUTURE"}) {
@@ -34,7 +34,7 @@ TEST_CASE("what squeue says of a job decides whether it goes on") {
 TEST_CASE("squeue is asked for one job of this cluster, whatever a user has set for squeue") {
   const FakeSlurm slurm("env | grep -q '^SQUEUE_\\|^SLURM_CLUSTERS=' || echo RUNNING");
   const test::Variable states("SQUEUE_STATES", "FAILED"), clusters("SLURM_CLUSTERS", "other");
-  const io::SlurmJob job = io::ask_slurm("4711_3+1");
+  const run::SlurmJob job = run::ask_slurm("4711_3+1");
   CHECK(job.life == Life::goes_on);
   CHECK(job.state == "RUNNING");
   CHECK(slurm.asked() == "-h -t all -j 4711_3+1 -o %T\n");
@@ -44,7 +44,7 @@ TEST_CASE("a text that is no job id goes to no program") {
   const FakeSlurm slurm("echo FAILED");
   for (const char* text : {"", "1; touch /tmp/x", "$(id)", "--help", "1 2", "1,2", "_1", "+", "1\n", "12a"}) {
     CAPTURE(text);
-    CHECK(io::ask_slurm(text).life == Life::unknown);
+    CHECK(run::ask_slurm(text).life == Life::unknown);
   }
   CHECK(slurm.asked().empty());
 }

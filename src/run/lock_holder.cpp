@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/lock_holder.hpp"
+#include "run/lock_holder.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -20,7 +20,7 @@
 #include "io/file_descriptor.hpp"
 #include "io/system_error.hpp"
 
-namespace caravan::io {
+namespace caravan::run {
 namespace {
 
 constexpr std::size_t lock_bytes = 1024;
@@ -92,16 +92,16 @@ std::string to_text(const LockHolder& holder) {
 }
 
 std::optional<LockHolder> read_lock_holder(const std::filesystem::path& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const io::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
-    throw_system_error("read", path, errno);
+    io::throw_system_error("read", path, errno);
   }
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw_system_error("read", path, errno);
+  if (::fstat(file.get(), &status) != 0) io::throw_system_error("read", path, errno);
   std::string text(4 * lock_bytes, '\0');
   const ssize_t size = ::pread(file.get(), text.data(), text.size(), 0);
-  if (size < 0) throw_system_error("read", path, errno);
+  if (size < 0) io::throw_system_error("read", path, errno);
   text.resize(static_cast<std::size_t>(size));
   LockHolder holder;
   holder.text = text;
@@ -158,4 +158,4 @@ bool same_job(const LockHolder& a, const LockHolder& b) {
   return !a.job.empty() && a.job == b.job && same_cluster(a, b);
 }
 
-}  // namespace caravan::io
+}  // namespace caravan::run
