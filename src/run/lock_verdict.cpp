@@ -24,6 +24,11 @@ LockVerdict LockJudge::judge(const LockHolder& holder, const LockHolder& self) {
   }
   if (of_our_job) {
     if (self.restart > holder.restart) return {Kind::take_over, "the same job, queued again"};
+    // This process is of a node that Slurm gave up and that came back: starting on would disturb the job itself.
+    if (holder.restart > self.restart && silence <= long_silence) {
+      return {Kind::refuse, "the same job, queued again since this start of it began",
+              "leave the folder to that start"};
+    }
     if (silence > short_silence) return {Kind::take_over, "its holder, of the same job, has been " + silent};
     return {Kind::wait, "it still gives signs of life", "start one of them in a job at a time"};
   }

@@ -23,7 +23,8 @@ struct LockVerdict {
 
 /// The rules, from the surest sign to the least:
 ///   a process of this machine holds the lock until it ends, however silent it is, whatever the jobs;
-///   the same job, queued again (a greater restart count), takes it over;
+///   the same job, queued again (a greater restart count), takes it over, and a process of the former start that comes
+///     back leaves it to that one;
 ///   the same job, started again in its allocation (slurm/run.sh does when a rank or a node is lost): once the holder
 ///     has been silent for 30 s;
 ///   a job that squeue says goes on, or will, holds it, however silent its processes are: it may be suspended. One that

@@ -105,6 +105,7 @@ void RunLock::take(const std::filesystem::path& folder, const RunLockTimes& time
                                      verdict.advice, ", or choose another folder", left_over));
     }
     core::log("taking over the lock of ", folder.string(), ": ", verdict.why);
+    former_ = holder;
     remove_stale(path_, *holder, self);
     ++attempt;
   }
@@ -147,9 +148,10 @@ void RunLock::require_ours() {
 
 void RunLock::throw_lost() const {
   const std::optional<LockHolder> holder = read_lock_holder(path_);
-  core::bad_input("the lock ", path_.string(), " is no longer this run's: ",
-                  holder ? describe(*holder) + ", holds it" : std::string("it was removed"),
-                  "; stopping, so that two runs do not mix");
+  throw core::Error(core::ExitCode::peer_lost,
+                    core::concat("the lock ", path_.string(), " is no longer this run's: ",
+                                 holder ? describe(*holder) + ", holds it" : std::string("it was removed"),
+                                 "; stopping, so that two runs do not mix"));
 }
 
 // Whether the name still leads to the file that this process made. Opened, not only asked for: then a network file

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
 #include "io/file_descriptor.hpp"
+#include "run/lock_holder.hpp"
 
 namespace caravan::run {
 
@@ -34,9 +36,13 @@ class RunLock {
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
-  /// Throws (exit 2) when the thread has seen that another job took the lock over, since going on would mix two runs.
-  /// Costs nothing, unless the thread has not looked for long, as after a suspension: then it looks itself. For step
-  /// boundaries.
+  /// The holder that had ended, whose lock this one has taken over.
+  const std::optional<LockHolder>& taken_over_from() const { return former_; }
+
+  /// Throws (exit 76) when the thread has seen that another job took the lock over, since going on would mix two runs.
+  /// Not exit 2, which says that nothing was written: the next start is refused with that while the other one lives,
+  /// and goes on where the lock was only removed. Costs nothing, unless the thread has not looked for long, as after a
+  /// suspension: then it looks itself. For step boundaries.
   void refresh();
 
   /// Looks at the file now, and throws likewise unless the lock is ours: right before what must not happen to another
@@ -58,6 +64,7 @@ class RunLock {
   std::filesystem::path path_;
   std::chrono::milliseconds interval_;
   io::FileDescriptor file_;
+  std::optional<LockHolder> former_;
   std::atomic<bool> lost_{false};
   std::atomic<std::int64_t> looked_{0};  // when, by the steady clock
   std::mutex mutex_;

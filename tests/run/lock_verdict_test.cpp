@@ -91,7 +91,11 @@ TEST_CASE("the same job on another host takes over when it was queued again, or 
   CHECK(verdict(elsewhere("8", 0), again) == Kind::take_over);
   LockHolder newer = elsewhere("8", 0);
   newer.restart = 2;
-  CHECK(verdict(newer, again) == Kind::wait);  // we are what Slurm believes to have ended
+  CHECK(verdict(newer, again) == Kind::refuse);  // we are what Slurm believes to have ended
+  newer.heartbeat -= 31;
+  CHECK(verdict(newer, again) == Kind::refuse);
+  newer.heartbeat -= 270;
+  CHECK(verdict(newer, again) == Kind::take_over);
   LockHolder other_cluster = elsewhere("8", 31);
   other_cluster.cluster = "beta";
   CHECK(verdict(other_cluster) == Kind::refuse);

@@ -161,9 +161,9 @@ TEST_CASE("a run that lost its lock stops and leaves the new holder's lock") {
     lock.require_ours();
     write_lock(folder, held_by("99", "elsewhere", 321, std::time(nullptr)));
     REQUIRE(comes([&] { return has_lost(lock); }));
-    test::expect_error(core::ExitCode::bad_input, {"elsewhere", "321", "99", "no longer this run's"},
+    test::expect_error(core::ExitCode::peer_lost, {"elsewhere", "321", "99", "no longer this run's"},
                        [&] { lock.refresh(); });
-    test::expect_error(core::ExitCode::bad_input, {"no longer this run's"}, [&] { lock.require_ours(); });
+    test::expect_error(core::ExitCode::peer_lost, {"no longer this run's"}, [&] { lock.require_ours(); });
   }
   CHECK(read_lock(folder)["job"] == "99");
 }
@@ -175,7 +175,7 @@ TEST_CASE("what must not happen to another run's folder asks at once") {
   SECTION("taken over") { write_lock(folder, held_by("99", "elsewhere", 321, std::time(nullptr))); }
   SECTION("removed") { std::filesystem::remove(folder / "lock"); }
   CHECK_FALSE(has_lost(lock));  // else this tests nothing
-  test::expect_error(core::ExitCode::bad_input, {"no longer this run's"}, [&] { lock.require_ours(); });
+  test::expect_error(core::ExitCode::peer_lost, {"no longer this run's"}, [&] { lock.require_ours(); });
   CHECK(has_lost(lock));
 }
 
@@ -251,7 +251,7 @@ TEST_CASE("a run that was suspended while another one took its folder finds that
   REQUIRE(::write(go[1], "x", 1) == 1);
   REQUIRE(::kill(child, SIGCONT) == 0);
   REQUIRE(::waitpid(child, &status, 0) == child);
-  CHECK(WEXITSTATUS(status) == 2);
+  CHECK(WEXITSTATUS(status) == 76);
   CHECK(read_lock(folder)["job"] == "99");
   ::close(go[0]);
   ::close(go[1]);
