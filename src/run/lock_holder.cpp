@@ -14,6 +14,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 
 #include "core/error.hpp"
 #include "core/host_name.hpp"
@@ -103,10 +104,15 @@ std::optional<LockHolder> read_lock_holder(const std::filesystem::path& path) {
   const ssize_t size = ::pread(file.get(), text.data(), text.size(), 0);
   if (size < 0) io::throw_system_error("read", path, errno);
   text.resize(static_cast<std::size_t>(size));
+  LockHolder holder = lock_holder_from(text);
+  if (holder.heartbeat == 0) holder.heartbeat = status.st_mtime;
+  return holder;
+}
+
+LockHolder lock_holder_from(const std::string& text) {
   LockHolder holder;
   holder.text = text;
   holder.host = "unknown host";
-  holder.heartbeat = status.st_mtime;
   const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
   if (!document.is_object()) return holder;
   // A field of another type, as other versions may write, is one that is not there.
@@ -127,6 +133,13 @@ std::optional<LockHolder> read_lock_holder(const std::filesystem::path& path) {
   number_of("started", holder.started);
   number_of("heartbeat", holder.heartbeat);
   return holder;
+}
+
+bool same_holder(const LockHolder& a, const LockHolder& b) {
+  const auto facts = [](const LockHolder& of) {
+    return std::tie(of.cluster, of.job, of.restart, of.host, of.machine, of.pid, of.started);
+  };
+  return facts(a) == facts(b);
 }
 
 std::string describe(const LockHolder& holder) {

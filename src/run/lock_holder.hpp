@@ -30,6 +30,12 @@ std::string to_text(const LockHolder& holder);
 /// (exit 2) when it cannot be read.
 std::optional<LockHolder> read_lock_holder(const std::filesystem::path& file);
 
+/// What to_text() wrote, or a lock's file holds; what is no JSON object says nothing.
+LockHolder lock_holder_from(const std::string& text);
+
+/// Whether both are the same process, whatever their heartbeats.
+bool same_holder(const LockHolder& a, const LockHolder& b);
+
 /// "process 12 on n07, job 4711".
 std::string describe(const LockHolder& holder);
 
