@@ -13,6 +13,7 @@
 #include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
+#include "commands/status.hpp"
 #include "commands/verify.hpp"
 #include "core/build_facts.hpp"
 #include "core/executable.hpp"
@@ -89,6 +90,8 @@ constexpr Command table[] = {
      "phases and collectives of a step take"},
     {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
      "CONFIG: held-out loss and a greedy answer of a checkpoint"},
+    {"status", status,
+     "RUN|CONFIG [--json]: how far a run is: stages, checkpoints, who holds its lock, node hours, why it stopped"},
     {"info", info, "PATH [--tensors] [--verify]: what a file or folder is; --verify compares every checksum"},
     {"export", [](const auto& words) { return read_config<export_checkpoint>("export", words); },
      "CONFIG: a checkpoint becomes a Hugging Face folder, which is read back and compared with it"},
