@@ -2,6 +2,7 @@
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
+#include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "data/tokenizer.hpp"
 #include "evaluate/generation.hpp"
@@ -73,7 +74,8 @@ int evaluate(const Session& session) {
     if (!session.first()) return;
     const nlohmann::json report{{"step", start.reader->step()},        {"loss", loss.loss},
                                 {"response_tokens", loss.targets},     {"samples", loss.sequences},
-                                {"precision", config.train.precision}, {"answer", text}};
+                                {"precision", config.train.precision}, {"answer", text},
+                                {"program", core::build_facts_text()}};
     std::filesystem::create_directories(session.run_folder());
     io::write_file_atomically(session.run().evaluation(start.reader->step()),
                               report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");

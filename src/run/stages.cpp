@@ -63,7 +63,7 @@ Stage prepare_stage(const StageSettings& settings) {
                       {"source", metadata.source},
                       {"held_out_every", metadata.held_out_every},
                       {"tokenizer", metadata.tokenizer}};
-    // Whether these are the present settings is decided here: a file that others made is not this configuration's.
+    // Not compared: whether the present settings would give this file.
   });
   return stage;
 }
@@ -98,7 +98,15 @@ Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
   Stage stage{.name = "evaluate"};
   if (!step) return stage;
   stage.result = run.evaluation(*step);
-  stage.done = fs::exists(stage.result);
+  if (!fs::exists(stage.result)) return stage;
+  stage.done = true;
+  look_into(stage, [&] {
+    const json report = json::parse(io::read_file(stage.result));
+    stage.made_by = report.value("program", "");
+    for (const char* key : {"precision", "samples"}) {
+      if (report.contains(key)) stage.settings[key] = report[key];
+    }
+  });
   return stage;
 }
 

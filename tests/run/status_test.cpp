@@ -106,8 +106,10 @@ TEST_CASE("evaluate and export are done for the step that is chosen, and only if
   Run run;
   test::save_step(run.folder.checkpoints(), 0);
   test::save_step(run.folder.checkpoints(), 12, "s");
-  test::write_text(run.folder.evaluation(12), "{}");
+  test::write_text(run.folder.evaluation(12), R"({"loss":1.5,"precision":"bf16","samples":4,"program":"caravan 1.1"})");
   CHECK(run.done("evaluate"));
+  CHECK(run.json()["stages"]["evaluate"]["made_by"] == "caravan 1.1");
+  CHECK(run.json()["stages"]["evaluate"]["settings"] == nlohmann::json{{"precision", "bf16"}, {"samples", 4}});
   const fs::path exported = run.folder.exported(12, true);
   CHECK(exported.filename() == "export-step-00000012");
   fs::create_directories(exported);
