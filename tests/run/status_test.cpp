@@ -27,8 +27,10 @@ struct Run {
     data::PackedWriter writer({.template_name = "idae",
                                .packing = "none",
                                .sequence = 8,
+                               .tokenizer = "0123456789abcdef",
                                .vocabulary = 100,
                                .source = "talks.json",
+                               .source_fingerprint = "fedcba9876543210",
                                .part = "train",
                                .program = "caravan 0.old"});
     for (int s = 0; s < sequences; ++s) writer.add({.tokens = {1, 2, 3}, .labelled = {0, 1, 1}});
