@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "io/atomic_file.hpp"
+#include "io/mapped_file.hpp"
 #include "io/system_error.hpp"
 
 namespace caravan::io {
@@ -50,6 +51,17 @@ std::size_t visit_lines(const std::string& text, const JsonLineVisitor& visit) {
 
 void read_json_lines(const std::filesystem::path& path, const JsonLineVisitor& visit) {
   if (std::filesystem::exists(path)) visit_lines(read_file(path), visit);
+}
+
+std::string last_line(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return "";
+  const MappedFile mapped(path);
+  const std::string_view text{reinterpret_cast<const char*>(mapped.data()), mapped.size()};
+  const std::size_t end = text.rfind('\n');  // what is after it was torn, or is being written
+  if (end == std::string_view::npos) return "";
+  const std::size_t before = end == 0 ? std::string_view::npos : text.rfind('\n', end - 1);
+  const std::size_t begin = before == std::string_view::npos ? 0 : before + 1;
+  return std::string(text.substr(begin, end - begin));
 }
 
 void cut_json_lines(const std::filesystem::path& path, const JsonLineVisitor& keep) {

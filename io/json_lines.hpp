@@ -32,6 +32,9 @@ class JsonLines {
 using JsonLineVisitor = std::function<bool(std::size_t number, const nlohmann::json& line)>;
 void read_json_lines(const std::filesystem::path& path, const JsonLineVisitor& visit);
 
+/// The newest whole line, read from the file's end; empty when there is none, or no file.
+std::string last_line(const std::filesystem::path& path);
+
 /// Keeps the lines from the first one on for which `keep`, called as above, returns true, and drops the rest, and a
 /// torn last line in any case. The file is replaced atomically, or left alone when all stays; a missing file is left
 /// missing.

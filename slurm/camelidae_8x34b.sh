@@ -14,8 +14,25 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-for folder in "${CARAVAN_PREFIX:-${SLURM_SUBMIT_DIR:?submit this file with sbatch}}"/{,share/caravan/}slurm; do
-  [ ! -x "$folder/run.sh" ] || exec "$folder/run.sh" camelidae_8x34b.ini "$@"
+# Caravan is where CARAVAN_PREFIX says, else where the program on PATH is installed, else in the folder of the submission.
+# That one may be anybody's: it is taken only if nobody but its owner can write there.
+here=${SLURM_SUBMIT_DIR:?submit this file with sbatch}
+installed=$(command -v caravan) || installed=''
+for prefix in "${CARAVAN_PREFIX:-${installed%/bin/caravan}}" "${CARAVAN_PREFIX:-$here}"; do
+  for folder in "$prefix"/{,share/caravan/}slurm; do
+    [ -n "$prefix" ] || continue
+    [ -x "$folder/run.sh" ] || continue
+    if [ -z "${CARAVAN_PREFIX:-}" ] && [ "$prefix" = "$here" ]; then
+      unsafe=$(find -L "$here" "$here"/{build,bin}{,/caravan} "$folder" "$folder"/* -maxdepth 0 \
+        \( -perm -002 -o -perm -020 ! -gid "$(id -u)" -o ! -uid "$(id -u)" ! -uid 0 \) -print -quit 2>/dev/null)
+      [ -z "$unsafe" ] || {
+        echo "others can write to $unsafe, and this job would run what they put there: take that right away (chmod go-w), or set CARAVAN_PREFIX to where Caravan is" >&2
+        exit 2
+      }
+    fi
+    break 2
+  done
 done
-echo "slurm/run.sh is not in ${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}: submit in the folder that holds slurm/, or set CARAVAN_PREFIX" >&2
+[ ! -x "$folder/run.sh" ] || exec "$folder/run.sh" camelidae_8x34b.ini "$@"
+echo "slurm/run.sh is not in ${CARAVAN_PREFIX:-$here}: submit in the folder that holds slurm/, or set CARAVAN_PREFIX" >&2
 exit 2

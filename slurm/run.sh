@@ -3,7 +3,7 @@
 # slurm/run.sh CONFIG.ini … [STAGE …] [--section.key=value …]: the body of the job files beside it. Takes a dense model
 # all the way to the exported mixture in a Slurm batch job: upcycle, prepare, train, export, or the stages named
 # (evaluate may be one). Of several .ini files the last counts. A stage whose result lies on disk is passed over, so
-# that the same job may be started again at any point; what counts as a result is written at is_done.
+# that the same job may be started again at any point; `caravan status` says which these are.
 # - USR1 (sent before the time limit, see --signal in the job files) and TERM (preemption) become USR1 for the ranks:
 #   train writes a checkpoint and exits 75, and the job is queued again; a stage without checkpoints is begun again then.
 # - Ranks that do not stop in time are given up, with what they have not saved: the job is queued again before its end.
@@ -14,7 +14,7 @@
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
 # - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint, not
 #   all of them on the same nodes.
-# Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of the submission), CARAVAN_SITE,
+# Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of this file), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN,
 # CARAVAN_PATIENCE.
 
@@ -32,16 +32,23 @@ self=${self:-$SLURM_JOB_ID}
 stopping=''
 trap 'stopping=USR1' USR1
 trap 'stopping=TERM' TERM
+here=$(realpath -ms -- "$(dirname -- "${BASH_SOURCE[0]}")")
+# Slurm copies the job file, not what lies beside this one.
+[ -r "$here/queue.sh" ] || stop 2 "$0 lies alone; submit one of the job files, not run.sh itself"
 # Sets prefix, and share: the folder of inputs/ and slurm/.
 find_prefix() {
-  prefix=$(realpath -ms -- "${CARAVAN_PREFIX:-$SLURM_SUBMIT_DIR}") share=$prefix
+  prefix=$(realpath -ms -- "${CARAVAN_PREFIX:-$here/..}") share=$prefix
   [ -d "$share/slurm" ] || share=$prefix/share/caravan
 }
 find_prefix
-site=$(realpath -ms -- "${CARAVAN_SITE:-$share/slurm/site.env}")
-# shellcheck disable=SC1090  # the site's file
+# The settings that come with the program, then the user's, which may replace them. Never those of the folder of the
+# submission, unless the program is there, too.
+site=${CARAVAN_SITE:+$(realpath -ms -- "$CARAVAN_SITE")}
+# shellcheck disable=SC1090,SC1091  # the site's file
+[ ! -r "$share/slurm/site.env" ] || [ "$share/slurm/site.env" = "$site" ] || . "$share/slurm/site.env"
+# shellcheck disable=SC1090  # the user's
 [ ! -r "$site" ] || . "$site"
-find_prefix  # as that file may have named it
+find_prefix  # as such a file may have named it
 export SLURM_EXPORT_ENV=ALL  # also after sbatch --export=NONE, the ranks get what the site's file sets
 unset "${!SQUEUE_@}" "${!SCANCEL_@}"  # a user's habits would hide jobs and steps from this script
 set -uo pipefail
@@ -76,18 +83,16 @@ for number in "$retries" "$most_restarts" "$end_margin" "$patience"; do
   [[ $number =~ ^[0-9]+$ ]] || stop 2 "CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN and CARAVAN_PATIENCE must be numbers, not \"$number\""
 done
 
-# Slurm copies the job file, not this one.
 for part in queue run_folder; do
   # shellcheck source-path=SCRIPTDIR source=queue.sh source=run_folder.sh
-  . "${BASH_SOURCE[0]%/*}/$part.sh" || stop 2 "$0 lies alone; submit one of the job files, not run.sh itself"
+  . "$here/$part.sh" || stop 2 "cannot read $here/$part.sh"
 done
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
 alone() { env -u SLURM_PROCID "$program" "$@"; }
-# shellcheck disable=SC2034  # setting uses it
-whole_config=$(alone upcycle "$config" ${settings[@]+"${settings[@]}"} --dump-config) || stop 2 "the configuration was refused"
-run=$(setting run.folder)
-[ -n "$run" ] || stop 2 "$config sets no folder in [run]"
+ask
+run=${facts[run_folder]:-}
+[ -n "$run" ] || stop 2 "the configuration was refused"
 claim=$run/job.lock  # job and cluster, "4711 alpha"
 us="$self ${SLURM_CLUSTER_NAME:-}"
 first_job=${CARAVAN_FIRST_JOB:-$SLURM_JOB_ID}  # of a chain of resubmissions

@@ -3,17 +3,14 @@
 # What slurm/run.sh finds and keeps in the run folder: which stages are done, which job it belongs to, how often it was
 # started.
 
-# What the configuration says, which --dump-config prints in quotes where it has to.
-setting() {  # section.key
-  awk -v section="[${1%%.*}]" -v key="${1#*.}" '
-    /^\[/ { inside = $0 == section }
-    inside && $1 == key {
-      sub(/^[^=]*= ?/, "")
-      if ($0 ~ /^(".*"|\047.*\047)$/) $0 = substr($0, 2, length($0) - 2)
-      gsub(/\$\$\{/, "${")
-      print
-      exit
-    }' <<<"$whole_config"
+# ask: what caravan status says of the run, in facts. False when it cannot tell all, as while the storage is away.
+declare -A facts=()
+ask() {
+  local answer name value told=0
+  answer=$(alone status "$config" ${settings[@]+"${settings[@]}"} --shell) || told=$?
+  facts=()
+  while IFS='=' read -r name value; do [ -z "$name" ] || facts[$name]=$value; done <<<"$answer"
+  return "$told"
 }
 
 # on_disk COMMAND…: tried anew for CARAVAN_PATIENCE seconds while the storage does not answer: it comes back, or other
@@ -31,76 +28,15 @@ on_disk() {
   done
 }
 
-# --- What lies on disk.
-
-# The newest step that is committed, which its manifest does; −1: none.
-newest_step() {
-  local manifest newest=-1
-  for manifest in "$run"/checkpoints/step-*/manifest.json; do
-    [[ -e $manifest && $manifest =~ /step-([0-9]+)/manifest.json$ ]] || continue
-    [ $((10#${BASH_REMATCH[1]})) -le "$newest" ] || newest=$((10#${BASH_REMATCH[1]}))
-  done
-  echo "$newest"
-}
-# The step that evaluate and export take: the newest whose shards are whole, as they see it themselves.
-chosen_step() {
-  local step
-  step=$(setting evaluate.step)
-  [ "$step" != newest ] || step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
-  [[ $step =~ ^[0-9]+$ ]] && echo $((10#$step))
-}
-planned_steps() {
-  local steps sequences batch
-  steps=$(setting train.steps)
-  if [ "$steps" = 0 ]; then
-    sequences=$(alone info "$(setting data.packed)" 2>/dev/null | sed -n 's/^ *sequences *\([0-9,]*\),.*/\1/p' | tr -d ,)
-    batch=$(setting train.batch)
-    [ -n "$sequences" ] || return 1
-    steps=$(($(setting train.epochs) * ((sequences + batch - 1) / batch)))
-  fi
-  echo "$steps"
-}
-
-# Whether a stage's result is there and whole. Each result is put in its place by one rename, its last act: a manifest,
-# a packed file (after its held-out one), an exported folder.
+# Whether a stage's result is there and whole.
 is_done() {
-  local path step
-  case $1 in
-    upcycle)
-      path=$(setting model.store)
-      [ -e "${path:-$run/checkpoints/step-00000000}/manifest.json" ] ;;
-    prepare)
-      path=$(setting data.held_out)
-      [ -e "$(setting data.packed)" ] &&
-        { [ "$(setting data.held_out_every)" = 0 ] || [ -e "${path:-$(setting data.packed).heldout}" ]; } ;;
-    train)
-      step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
-      [ -n "$step" ] && [ "$step" = "$(planned_steps)" ] ;;
-    evaluate)
-      step=$(chosen_step) && [ -e "$run/$(printf 'evaluate-step-%08d.json' "$step")" ] ;;
-    export)
-      path=$(setting export.folder)
-      step=$(chosen_step) || return 1
-      if [ -z "$path" ]; then
-        path=$run/export
-        [ "$(setting export.merge)" = true ] || path=$run/adapter
-        path=$path-$(printf 'step-%08d' "$step")
-      fi
-      grep -Eqs "step-0*$step\b" "$path/README.md" || return 1
-      [ ! -e "$path/UNVERIFIED" ] || stop 1 "$path is marked UNVERIFIED: it does not compute what the checkpoint does" ;;
-  esac
+  ask || return 1
+  [ "${facts[$1_done]:-}" = yes ] || return 1
+  [ "$1" != export ] || [ -z "${facts[export_problem]:-}" ] || stop 1 "${facts[export_problem]}"
 }
 
-# A number that grows with what a restart would find: results of the first stages, then the newest step.
-progress() {
-  local stage finished=0
-  for stage in upcycle prepare; do
-    ! is_done "$stage" || finished=$((finished + 1))
-  done
-  echo $((finished * 10 ** 12 + $(newest_step) + 1))
-}
-
-# --- One job at a time in a run folder. A job that waits to start again keeps its claim.
+# --- One job at a time in a run folder. The program has a lock of its own, which goes with its ranks; this claim stays
+# while the job waits in the queue to start again, so that no other one goes on in its folder meanwhile.
 
 take_run_folder() {
   local attempt holder job error='' aside=$claim.$SLURM_JOB_ID
@@ -140,7 +76,8 @@ here=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}  # this allocation
 # not be. began: the allocation in which the last fruitful start was.
 look_at_restart() {
   local before
-  now=$(progress)
+  ask || true
+  now=${facts[progress]:-0}  # grows with what a restart would find
   # A file that cannot be read, or was torn when a node lost power, is no licence to start for ever.
   restarts=${SLURM_RESTART_COUNT:-0} fruitless=0 began=$here refusal=''
   if [[ $(cat -- "$state" 2>/dev/null) =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)\ ?([^ ]*)$ ]]; then

@@ -46,7 +46,10 @@ std::string shard_name(int rank) {
 
 void prepare_folder(const fs::path& folder) {
   if (fs::exists(folder / "manifest.json")) {
-    core::bad_input(folder.string(), " already holds a checkpoint; choose another run folder or remove it");
+    // Who saves has looked before it began, and holds a lock: another process has come between.
+    throw core::Error(core::ExitCode::peer_lost,
+                      core::concat(folder.string(), " already holds a checkpoint, which this process has not written; ",
+                                   "choose another run folder or remove it"));
   }
   fs::create_directories(folder);
   std::vector<fs::path> leftovers;
@@ -177,8 +180,12 @@ void require_shards_in_sight(const fs::path& folder, const Manifest& manifest) {
     const std::vector<std::string> problems = shard_problems(folder, manifest);
     if (problems.empty()) return;
     if (std::chrono::steady_clock::now() > end) {
-      core::bad_input("rank 0 does not find what the ranks have written: ", core::join(problems, " and "),
-                      "; run.folder must be one folder, on a file system that all nodes share");
+      // What was written before stays, and all ranks saw one folder when the run began: the storage does not show it
+      // now.
+      throw core::Error(
+          core::ExitCode::peer_lost,
+          core::concat("rank 0 does not find what the ranks have written: ", core::join(problems, " and "),
+                       "; run.folder must be one folder, on a file system that all nodes share"));
     }
     std::this_thread::sleep_for(100ms);
   }

@@ -32,7 +32,8 @@ struct SaveRequest {
 /// checkpoint is durable; when it throws, it throws on all ranks (the first failing rank's message; exit 74 when the
 /// storage is full) and the folder holds no manifest, so nobody takes it for a checkpoint. Pieces that overlap, do
 /// not cover their tensor or leave one out that request.tensors names are exit 70; a value that is not finite is exit
-/// 16; a folder that already holds a committed checkpoint, or that is not the same for all ranks, is exit 2.
+/// 16; a folder that already holds a committed checkpoint, or in which rank 0 does not find the others' shards, is exit
+/// 76: by then a run has written, and exit 2 says that nothing was.
 void save(comm::Communicator& world, const SaveRequest& request, const std::vector<Piece>& pieces);
 
 // The parts of save(), for a caller that lets another thread write.

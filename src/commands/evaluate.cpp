@@ -2,6 +2,7 @@
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
 #include "commands/start.hpp"
+#include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "data/tokenizer.hpp"
 #include "evaluate/generation.hpp"
@@ -37,7 +38,7 @@ int evaluate(const Session& session) {
   const config::Config& config = session.config;
   const auto watchdog =
       comm::start_watchdog_beside(session.world, session.run_folder() / "evaluate", config.watchdog.seconds);
-  const Start start = open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
+  const Start start = open_chosen(session);
   std::optional<data::PackedFile> held_out;
   std::optional<data::Tokenizer> tokenizer;
   comm::on_all_ranks(session.world, [&] {
@@ -71,13 +72,12 @@ int evaluate(const Session& session) {
 
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    std::string name = std::to_string(start.reader->step());
-    name = "evaluate-step-" + std::string(8 - std::min<std::size_t>(8, name.size()), '0') + name + ".json";
     const nlohmann::json report{{"step", start.reader->step()},        {"loss", loss.loss},
                                 {"response_tokens", loss.targets},     {"samples", loss.sequences},
-                                {"precision", config.train.precision}, {"answer", text}};
+                                {"precision", config.train.precision}, {"answer", text},
+                                {"program", core::build_facts_text()}};
     std::filesystem::create_directories(session.run_folder());
-    io::write_file_atomically(session.run_folder() / name,
+    io::write_file_atomically(session.run().evaluation(start.reader->step()),
                               report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   });
   return 0;

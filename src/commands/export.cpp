@@ -2,7 +2,6 @@
 #include "convert/export.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
@@ -170,10 +169,7 @@ evaluate::LogitDifference check_folder(const Session& session, const fs::path& f
 
 fs::path folder_of(const Session& session, std::int64_t step) {
   if (!session.config.export_.folder.empty()) return session.config.export_.folder;
-  char name[64];
-  std::snprintf(name, sizeof name, "%s-step-%08lld", session.config.export_.merge ? "export" : "adapter",
-                static_cast<long long>(step));
-  return session.run_folder() / name;
+  return session.run().exported(step, session.config.export_.merge);
 }
 
 core::DType dtype_of(const Session& session, const Start& start) {
@@ -218,7 +214,7 @@ void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
 int export_checkpoint(const Session& session) {
   const auto watchdog =
       comm::start_watchdog_beside(session.world, session.run_folder() / "export", session.config.watchdog.seconds);
-  const Start start = open_start(session, choose_together(session, [&] { return chosen_checkpoint(session); }));
+  const Start start = open_chosen(session);
   const fs::path folder = folder_of(session, start.reader->step());
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) convert::ExportFolder::require_free(folder);

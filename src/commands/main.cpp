@@ -10,10 +10,10 @@
 #include <string_view>
 
 #include "comm/agreement.hpp"
-#include "commands/early_stop.hpp"
 #include "commands/info.hpp"
 #include "commands/job.hpp"
 #include "commands/session.hpp"
+#include "commands/status.hpp"
 #include "commands/verify.hpp"
 #include "core/build_facts.hpp"
 #include "core/executable.hpp"
@@ -22,6 +22,7 @@
 #include "core/stop_request.hpp"
 #include "core/text.hpp"
 #include "kernels/runtime.hpp"
+#include "run/early_stop.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -89,6 +90,8 @@ constexpr Command table[] = {
      "phases and collectives of a step take"},
     {"evaluate", [](const auto& words) { return read_config<evaluate>("evaluate", words); },
      "CONFIG: held-out loss and a greedy answer of a checkpoint"},
+    {"status", status,
+     "RUN|CONFIG [--json]: how far a run is: stages, checkpoints, who holds its lock, node hours, why it stopped"},
     {"info", info, "PATH [--tensors] [--verify]: what a file or folder is; --verify compares every checksum"},
     {"export", [](const auto& words) { return read_config<export_checkpoint>("export", words); },
      "CONFIG: a checkpoint becomes a Hugging Face folder, which is read back and compared with it"},
@@ -176,14 +179,14 @@ int run(const Job& job, const comm::Failure& unread, const comm::MpiRuntime& mpi
     core::log_as_rank(world->rank(), world->size());
     const kernels::Runtime kernels;
     agree(*world, job, unread);
-    forget_early_stop(*world, job.run_folder);
+    run::forget_early_stop(*world, job.run_folder);
     return job.run(*world);
   } catch (const comm::AgreedError& error) {
     // The log may be on a file system that does not answer, or another rank may not come out of one.
     constexpr double longest_end = 60;  // seconds
     core::leave_within(longest_end, error.code(), "");
     if (world->rank() == 0) core::log_error(error.what());
-    if (error.code() == core::ExitCode::internal) note_early_stop(*world, job.run_folder);
+    if (error.code() == core::ExitCode::internal) run::note_early_stop(*world, job.run_folder);
     return static_cast<int>(error.code());
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });

@@ -37,6 +37,12 @@ void require_same_data(const Start& start, const data::PackedFile& packed) {
                   "); bring the former back, or train on the new one in another run.folder");
 }
 
+Start open_start_at(const Session& session, const run::ResumePoint& point, const std::filesystem::path& folder) {
+  Start start = open_start(session, folder);
+  point.require_same_store(start.folder, start.store, start.store_hash);
+  return start;
+}
+
 /// Reads trainables, moments and progress; when it throws, they are undefined.
 train::Progress load(const Start& start, Model& model, train::Trainer& trainer) {
   const checkpoint::CheckpointReader& reader = *start.reader;
@@ -54,6 +60,14 @@ train::Progress load(const Start& start, Model& model, train::Trainer& trainer) 
 }
 
 }  // namespace
+
+run::ResumeWish resume_wish(const Session& session) {
+  return {session.config.checkpoint.resume, step_0_folder(session), session.config.file};
+}
+
+Start open_resume_point(const Session& session, run::ResumePoint& point) {
+  return open_start_at(session, point, point.choose());
+}
 
 void require_same_model(const Session& session, const Start& start) {
   const config::Config& config = session.config;
@@ -103,8 +117,8 @@ void require_same_course(const Session& session, const Start& start, const data:
                              start.folder.string());
 }
 
-train::Progress resume(const Session& session, ResumePoint& point, Start& start, Model& model, train::Trainer& trainer,
-                       const data::PackedFile& packed) {
+train::Progress resume(const Session& session, run::ResumePoint& point, Start& start, Model& model,
+                       train::Trainer& trainer, const data::PackedFile& packed) {
   while (true) {
     const bool own = start.folder.parent_path() == session.checkpoints();
     train::Progress progress;
@@ -144,7 +158,7 @@ train::Progress resume(const Session& session, ResumePoint& point, Start& start,
     } catch (const comm::AgreedError& error) {
       // Only damage is mended by an older checkpoint, and only in this run; nothing else may cost the user steps.
       if (start.reader->step() == 0 || !own) throw;
-      start = point.open_before(start, error.what());
+      start = open_start_at(session, point, point.choose_before(start.reader->step(), error.what(), start.store_hash));
       comm::on_all_ranks(session.world, [&] { require_same_course(session, start, packed); });
     }
   }

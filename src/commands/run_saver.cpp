@@ -8,7 +8,7 @@
 namespace caravan::commands {
 
 RunSaver::RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-                   checkpoint::StoreReference store, RunFiles files, io::RunLock* lock)
+                   checkpoint::StoreReference store, RunFiles files, run::RunLock* lock)
     : session_(session),
       grid_(grid),
       optimizer_(optimizer),

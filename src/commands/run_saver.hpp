@@ -8,7 +8,7 @@
 #include "checkpoint/background_save.hpp"
 #include "checkpoint/retention.hpp"
 #include "commands/session.hpp"
-#include "io/run_lock.hpp"
+#include "run/run_lock.hpp"
 #include "train/saver.hpp"
 #include "train/trainer.hpp"
 
@@ -26,7 +26,7 @@ class RunSaver : public train::Saver {
   /// Collective. Allocates the copy that checkpoints are written from, if they are written in the background. store:
   /// where the frozen tensors are. lock: rank 0's; nothing counts and nothing is deleted once it is another run's.
   RunSaver(const Session& session, const layout::Grid& grid, train::ShardedAdamW& optimizer,
-           checkpoint::StoreReference store, RunFiles files, io::RunLock* lock);
+           checkpoint::StoreReference store, RunFiles files, run::RunLock* lock);
 
   /// What a save may take, as long as none was measured: what the rank with the most to write takes at 100 MB/s.
   double expected_seconds() const { return expected_seconds_; }

@@ -6,6 +6,7 @@
 
 #include "comm/mpi_runtime.hpp"
 #include "config/config.hpp"
+#include "run/run_folder.hpp"
 
 namespace caravan::commands {
 
@@ -14,8 +15,9 @@ struct Session {
   const config::Config& config;
   comm::Communicator& world;
   bool first() const { return world.rank() == 0; }
+  run::RunFolder run() const { return run::RunFolder(config.run.folder); }
   std::filesystem::path run_folder() const { return config.run.folder; }
-  std::filesystem::path checkpoints() const { return run_folder() / "checkpoints"; }
+  std::filesystem::path checkpoints() const { return run().checkpoints(); }
 };
 
 // The subcommands: each returns the program's exit code or throws.

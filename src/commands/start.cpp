@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/start.hpp"
 
-#include "checkpoint/retention.hpp"
 #include "core/checksum.hpp"
 #include "core/stop_request.hpp"
 #include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
+#include "run/checkpoint_choice.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -16,25 +16,17 @@ at::ScalarType compute_type(const std::string& precision) { return precision == 
 }  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
-  const std::string& store = session.config.model.store;
-  return store.empty() ? checkpoint::step_folder(session.checkpoints(), 0) : std::filesystem::path(store);
+  return run::step_0_folder(session.run(), session.config.model.store);
 }
 
-std::filesystem::path chosen_checkpoint(const Session& session) {
-  const std::string& step = session.config.evaluate.step;
-  if (step == "0") return step_0_folder(session);
-  if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
-  if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
-  if (std::filesystem::exists(step_0_folder(session) / "manifest.json")) return step_0_folder(session);
-  core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");
-}
-
-std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose) {
-  std::string chosen;
-  comm::on_all_ranks(session.world, [&] {
-    if (session.first()) chosen = choose().string();
-  });
-  return session.world.broadcast_text("share the choice of rank 0", chosen, 0);
+Start open_chosen(const Session& session) {
+  const auto choose = [&] {
+    const auto chosen = run::chosen_checkpoint(session.run(), session.config.evaluate.step, step_0_folder(session));
+    if (chosen) return *chosen;
+    core::bad_input("no checkpoint in ", session.checkpoints().string(),
+                    "; run caravan upcycle and caravan train first");
+  };
+  return open_start(session, run::choose_together(session.world, choose));
 }
 
 Start open_start(const Session& session, const std::filesystem::path& folder) {

@@ -17,9 +17,6 @@ namespace caravan::commands {
 /// Where upcycle writes and train begins: model.store, or the run's own step 0.
 std::filesystem::path step_0_folder(const Session& session);
 
-/// The checkpoint that evaluate.step names. By rank 0. Throws (exit 2) when the run has none.
-std::filesystem::path chosen_checkpoint(const Session& session);
-
 /// A checkpoint that every rank has opened, with the model that it holds.
 struct Start {
   std::filesystem::path folder;
@@ -33,6 +30,9 @@ struct Start {
 /// the frozen tensors. Collective.
 Start open_start(const Session& session, const std::filesystem::path& folder);
 
+/// Opens the checkpoint that evaluate.step names. Collective. Throws AgreedError (exit 2) when the run has none.
+Start open_chosen(const Session& session);
+
 /// Throws (exit 2) when a packed file was made with another tokenizer than the model's, or has tokens beyond its
 /// vocabulary.
 void require_same_tokens(const data::PackedFile& file, const Start& start);
@@ -43,9 +43,6 @@ comm::Fact checksum_of(const std::filesystem::path& file);
 /// Throws AgreedError (exit 2) when files, by name and checksum, are not the same on all ranks: nodes may have copies
 /// of their own. Collective.
 void require_same_files(const Session& session, const std::vector<comm::Fact>& files);
-
-/// What rank 0 decides, on every rank. Collective; `choose` runs on rank 0 alone.
-std::filesystem::path choose_together(const Session& session, const std::function<std::filesystem::path()>& choose);
 
 /// This rank's grid. Collective. Throws (exit 2) when the layout does not divide the ranks, the model or, where there
 /// is one, the batch.

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <optional>
+#include <set>
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
-#include "commands/open_run.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/leave.hpp"
 #include "core/log.hpp"
+#include "core/stop_request.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
 #include "layout/placement.hpp"
+#include "run/end_of_job.hpp"
+#include "run/open_run.hpp"
 #include "train/loop.hpp"
 
 namespace caravan::commands {
@@ -61,10 +64,10 @@ struct OpenData {
 };
 
 void announce(const Session& session, const Model& model, const data::PackedFile& packed, const data::Batches& batches,
-              const train::Schedule& schedule) {
+              const train::Schedule& schedule, const std::vector<int>& node_of_rank) {
   const train::Options& options = session.config.train;
   core::log(core::build_facts_text());
-  const layout::Placement placement = layout::placement_of(model.grid, comm::node_of_each_rank(session.world));
+  const layout::Placement placement = layout::placement_of(model.grid, node_of_rank);
   core::log(model.grid.describe(), ", on ", layout::describe(placement));
   if (placement.tp_span > 1) {
     core::log_warning(
@@ -79,96 +82,170 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   }
 }
 
-}  // namespace
+// The parts of a start, each of which takes the ones that must come before it: what chooses a checkpoint takes the hold
+// on the folder (run::ResumePoint), the log and the model take what is checked, and what changes the run's files takes
+// the saver, behind which nothing refuses the start any more.
 
-int train(const Session& session) {
-  const config::Config& config = session.config;
-  std::optional<double> end_of_job;
-  comm::on_all_ranks(session.world, [&] { end_of_job = train::end_of_job(); });
-  OpenRun run(session);  // before anything is chosen: who holds it deletes checkpoints
-  ResumePoint point(session);
-  Start start = point.open();
+Start open_same_model(const Session& session, run::ResumePoint& point) {
+  Start start = open_resume_point(session, point);
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) require_same_model(session, start);  // every rank has the same configuration and checkpoint
   });
-  const family::BatchSplit split{config.train.batch, config.train.micro_batch};
-  OpenData data(session, start, checked_grid(session, start.spec, split).dp());
-  comm::on_all_ranks(session.world, [&] { require_same_course(session, start, *data.packed); });
-  std::optional<train::Metrics> metrics;
-  comm::on_all_ranks(session.world, [&] {
-    if (session.first()) metrics.emplace(session.run_folder(), start.reader->step());
-  });
-  run.begin_log();  // not before: a start that is refused for its settings or files writes nothing
-  const auto watchdog = comm::start_watchdog(session.world, session.run_folder() / "watchdog", config.watchdog.seconds);
-  Model model(session, start);
+  return start;
+}
 
-  const std::int64_t per_epoch = train::steps_per_epoch(data.packed->sequences(), config.train.batch);
-  train::Trainer trainer(model.context, *model.decoder, model.parameters, config.train, config.lora.dropout,
-                         train::make_schedule(config.train, per_epoch));
-  announce(session, model, *data.packed, *data.batches, trainer.schedule());
-  train::Progress progress = resume(session, point, start, model, trainer, *data.packed);
+/// A start whose settings, files and layout are checked: nothing of them refuses it. It has written nothing.
+struct CheckedStart {
+  Start start;
+  OpenData data;
+  std::optional<train::Metrics> metrics;  // rank 0's
 
-  // The frozen tensors that this run began with, wherever its checkpoint came from.
-  checkpoint::StoreReference store;
-  comm::on_all_ranks(session.world, [&] {
-    store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
-  });
-  start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
-  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.fingerprints(config.evaluate.samples),
-                 run.lock());
+  CheckedStart(const Session& session, run::ResumePoint& point)
+      : start(open_same_model(session, point)), data(session, start, dp_size(session)) {
+    comm::on_all_ranks(session.world, [&] { require_same_course(session, start, *data.packed); });
+    comm::on_all_ranks(session.world, [&] {
+      if (session.first()) metrics.emplace(session.run_folder(), start.reader->step());
+    });
+  }
+
+ private:
+  int dp_size(const Session& session) const {
+    const family::BatchSplit split{session.config.train.batch, session.config.train.micro_batch};
+    return checked_grid(session, start.spec, split).dp();
+  }
+};
+
+/// The model on this rank's grid with its optimizer, as the checkpoint left them. The log has begun.
+struct LoadedRun {
+  std::vector<int> node_of_rank;
+  std::unique_ptr<watch::Watchdog> watchdog;
+  Model model;
+  train::Trainer trainer;
+  train::Progress progress;
+  checkpoint::StoreReference store;  // the frozen tensors that this run began with, wherever its checkpoint came from
+
+  LoadedRun(const Session& session, run::OpenRun& held, run::ResumePoint& point, CheckedStart& checked)
+      : node_of_rank(comm::node_of_each_rank(session.world)),
+        watchdog(begin_log(session, held, node_of_rank)),
+        model(session, checked.start),
+        trainer(model.context, *model.decoder, model.parameters, session.config.train, session.config.lora.dropout,
+                train::make_schedule(session.config.train, train::steps_per_epoch(checked.data.packed->sequences(),
+                                                                                  session.config.train.batch))) {
+    announce(session, model, *checked.data.packed, *checked.data.batches, trainer.schedule(), node_of_rank);
+    progress = resume(session, point, checked.start, model, trainer, *checked.data.packed);
+    comm::on_all_ranks(session.world, [&] {
+      store = checkpoint::store_reference(checked.start.store, checkpoint::step_folder(session.checkpoints(), 0));
+    });
+    checked.start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
+  }
+
+ private:
+  static std::unique_ptr<watch::Watchdog> begin_log(const Session& session, run::OpenRun& held,
+                                                    const std::vector<int>& nodes) {
+    held.begin_log(static_cast<int>(std::set<int>(nodes.begin(), nodes.end()).size()));
+    return comm::start_watchdog(session.world, session.run().watchdog(), session.config.watchdog.seconds);
+  }
+};
+
+/// Brings the run's files to the step that the start goes on from. Not before the saver is there: a start that is
+/// refused leaves the metrics, checkpoints and configuration of the run alone.
+void change_run_folder(const Session& session, const run::ResumePoint& point, CheckedStart& checked,
+                       const LoadedRun& loaded, const RunSaver&) {
+  std::optional<train::Metrics>& metrics = checked.metrics;
+  const std::int64_t step = loaded.progress.step;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.
     point.set_aside_damaged();
-    io::write_file_atomically(session.run_folder() / "config.ini", config::dump(config));
-    metrics->open(progress.step, trainer.schedule().steps, config.train.log_every);
+    io::write_file_atomically(session.run().config(), config::dump(session.config));
+    metrics->open(step, loaded.trainer.schedule().steps, session.config.train.log_every);
   });
-  if (metrics && metrics->last_kept() < progress.step && start.folder.parent_path() == session.checkpoints()) {
-    core::log_warning(core::concat("metrics.jsonl lacks steps ", metrics->last_kept() + 1, " to ", progress.step,
+  if (!metrics) return;
+  if (metrics->last_kept() < step && checked.start.folder.parent_path() == session.checkpoints()) {
+    core::log_warning(core::concat("metrics.jsonl lacks steps ", metrics->last_kept() + 1, " to ", step,
                                    ", which an earlier start computed: the curve has a hole there"));
   }
-  if (metrics && metrics->recomputed() > 0) {
-    core::log("steps ", progress.step + 1, " to ", progress.step + metrics->recomputed(),
-              " were computed before and are computed again");
+  if (metrics->recomputed() > 0) {
+    core::log("steps ", step + 1, " to ", step + metrics->recomputed(), " were computed before and are computed again");
   }
+}
 
+train::Ended train_to_the_end(const Session& session, run::OpenRun& held, CheckedStart& checked, LoadedRun& loaded,
+                              RunSaver& saver, std::optional<double> end_of_job) {
+  const config::Config& config = session.config;
+  Model& model = loaded.model;
   train::SlowRanks slow_ranks(model.groups, config.train.log_every);
   const train::LoopParts parts{
       .context = model.context,
-      .trainer = trainer,
-      .batches = *data.batches,
+      .trainer = loaded.trainer,
+      .batches = *checked.data.batches,
       .saver = saver,
-      .metrics = metrics ? &*metrics : nullptr,
+      .metrics = checked.metrics ? &*checked.metrics : nullptr,
       .save_every = config.checkpoint.every,
       .save_seconds = config.checkpoint.minutes * 60,
       .evaluate_every = config.evaluate.every,
       .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
         watch::activity().enter_phase("held-out loss");
         const auto held_out = evaluate::held_out_loss(
-            model.context, *model.decoder, *data.held_out,
+            model.context, *model.decoder, *checked.data.held_out,
             {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, stop});
         if (!held_out) return std::nullopt;
         return held_out->loss;
       },
       .alive =
           [&] {
-            if (run.lock()) run.lock()->refresh();
+            if (held.lock()) held.lock()->refresh();
           },
       .deadline = train::Deadline(end_of_job, config.checkpoint.margin, saver.expected_seconds()),
       .patience = config.watchdog.seconds,
       .numerics = {config.train.max_skipped, config.train.spike},
       .profile = config.train.profile,
       .slow_ranks = &slow_ranks};
-  const bool stopped = train::run_loop(parts, progress) == train::Ended::stopped;
-  const core::ExitCode code = stopped ? core::ExitCode::requeue : core::ExitCode::done;
+  return train::run_loop(parts, loaded.progress);
+}
+
+/// What the record of starts says of an end in order. Collective.
+std::string why_ended(const Session& session, train::Ended ended) {
+  if (ended == train::Ended::finished) return "all steps are done";
+  const std::int64_t signal = session.world.all_reduce(
+      "agree on what stopped training", static_cast<std::int64_t>(core::StopRequest::signal()), comm::Reduce::max);
+  if (signal == 0) return "stopped before the job's time limit, with a checkpoint";
+  return core::concat("stopped by signal ", signal, ", with a checkpoint");
+}
+
+core::ExitCode train_in(const Session& session, run::OpenRun& held, std::optional<double> end_of_job) {
+  run::ResumePoint point(session.world, held, resume_wish(session));
+  CheckedStart checked(session, point);
+  LoadedRun loaded(session, held, point, checked);
+  RunSaver saver(session, loaded.model.grid, loaded.trainer.optimizer(), loaded.store,
+                 checked.data.fingerprints(session.config.evaluate.samples), held.lock());
+  change_run_folder(session, point, checked, loaded, saver);
+  const train::Ended ended = train_to_the_end(session, held, checked, loaded, saver, end_of_job);
+  const std::string why = why_ended(session, ended);
+  const core::ExitCode code = ended == train::Ended::stopped ? core::ExitCode::requeue : core::ExitCode::done;
   // All ranks are here and all is on disk. A node, a network or a storage that goes now holds the job up no longer.
   constexpr double longest_end = 20;  // seconds
   core::leave_within(longest_end, code, "");
-  if (!stopped) {
-    core::log("finished: ", progress.step, " steps, ", progress.tokens, " tokens, ", progress.response_tokens,
-              " of them responses");
+  held.ended(code, why, loaded.progress.step);
+  if (ended == train::Ended::finished) {
+    core::log("finished: ", loaded.progress.step, " steps, ", loaded.progress.tokens, " tokens, ",
+              loaded.progress.response_tokens, " of them responses");
   }
-  return static_cast<int>(code);
+  return code;
+}
+
+}  // namespace
+
+int train(const Session& session) {
+  std::optional<double> end_of_job;
+  comm::on_all_ranks(session.world, [&] { end_of_job = run::end_of_job(); });
+  run::OpenRun held(session.world, session.run());
+  try {
+    return static_cast<int>(train_in(session, held, end_of_job));
+  } catch (...) {
+    const comm::Failure failure = comm::attempt([] { throw; });
+    held.ended(failure.code, failure.message);
+    throw;
+  }
 }
 
 }  // namespace caravan::commands

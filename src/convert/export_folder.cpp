@@ -10,7 +10,7 @@ namespace caravan::convert {
 namespace fs = std::filesystem;
 
 void ExportFolder::require_free(const fs::path& folder) {
-  const fs::path path = without_last_slash(folder);
+  const fs::path path = run::without_last_slash(folder);
   if (!fs::exists(path)) return;
   if (!fs::is_directory(path)) core::bad_input(path.string(), " is a file; choose another export.folder");
   if (!fs::is_empty(path)) {
@@ -19,7 +19,7 @@ void ExportFolder::require_free(const fs::path& folder) {
 }
 
 ExportFolder::ExportFolder(comm::Communicator& world, const fs::path& folder)
-    : world_(world), folder_(without_last_slash(folder)), staging_(folder_.string() + ".unfinished") {
+    : world_(world), folder_(run::without_last_slash(folder)), staging_(folder_.string() + ".unfinished") {
   try {
     comm::on_all_ranks(world_, [&] {
       if (world_.rank() != 0) return;

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "comm/communicator.hpp"
-#include "convert/locked_folder.hpp"
+#include "run/locked_folder.hpp"
 
 namespace caravan::convert {
 
@@ -34,7 +34,7 @@ class ExportFolder {
   comm::Communicator& world_;
   std::filesystem::path folder_;
   std::filesystem::path staging_;
-  std::optional<LockedFolder> staged_;  // by rank 0
+  std::optional<run::LockedFolder> staged_;  // by rank 0
   bool committed_ = false;
 };
 

@@ -16,7 +16,6 @@
 #include "convert/base_tensors.hpp"
 #include "convert/byte_progress.hpp"
 #include "convert/companions.hpp"
-#include "convert/locked_folder.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -25,6 +24,7 @@
 #include "family/parameters.hpp"
 #include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
+#include "run/locked_folder.hpp"
 
 namespace caravan::convert {
 namespace {
@@ -163,7 +163,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
   save.state["upcycle"] = facts_of(request, config, source, parameters);
   // Asked first without the lock, since what is there may be read-only; then again, as another process may have been
   // at work until now.
-  std::optional<LockedFolder> folder;
+  std::optional<run::LockedFolder> folder;
   report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
   if (!report.already_there) {
     comm::on_all_ranks(world, [&] {

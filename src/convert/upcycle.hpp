@@ -35,7 +35,7 @@ struct UpcycleReport {
 /// crafted model and the base's tokenizer files. The ranks share the tensors; each holds one block of rows at a time.
 /// The result does not depend on the number of ranks. Throws on all ranks (exit 2) when a tensor of the base or the
 /// PEFT folder is missing, not expected, of another shape or not finite, when the folder holds a checkpoint that
-/// another configuration, seed or base gave, or when another process is writing one there (see io::RunLock); exit 74
+/// another configuration, seed or base gave, or when another process is writing one there (see run::RunLock); exit 74
 /// when the storage is full.
 UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request);
 

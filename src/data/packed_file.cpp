@@ -8,6 +8,7 @@
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "data/packed_header.hpp"
+#include "data/packed_summary.hpp"
 
 namespace caravan::data {
 namespace {
@@ -93,6 +94,18 @@ PackedMetadata from_json(std::span<const char> text, const std::string& path) {
 }
 
 }  // namespace
+
+PackedSummary read_packed_summary(const std::string& path) {
+  const io::MappedFile file(path);
+  const PackedHeader header = read_header(file, path);
+  const PackedHeader::Section& first = header.sections[0];
+  if (first.offset > file.size() || first.bytes > file.size() - first.offset ||
+      core::xxh3(file.data() + first.offset, first.bytes) != first.checksum) {
+    core::bad_input(path, ": section ", PackedHeader::section_names[0], " is damaged (checksum)", advice);
+  }
+  return {from_json(section_of<char>(file, first), path), static_cast<std::int64_t>(header.sequences),
+          core::hex(header.checksum)};
+}
 
 PackedFile::PackedFile(const std::string& path) : path_(path), file_(path) {
   const PackedHeader header = read_header(file_, path_);

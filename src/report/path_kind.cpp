@@ -10,6 +10,7 @@
 #include "core/error.hpp"
 #include "data/packed_header.hpp"
 #include "family/peft.hpp"
+#include "run/run_folder.hpp"
 
 namespace caravan::report {
 namespace {
@@ -39,7 +40,8 @@ bool has_entry_like(const fs::path& folder, std::string_view prefix) {
 }
 
 bool is_run(const fs::path& folder) {
-  return fs::is_directory(folder / "checkpoints") || fs::exists(folder / "metrics.jsonl");
+  const run::RunFolder run(folder);
+  return fs::is_directory(run.checkpoints()) || fs::exists(run.metrics());
 }
 
 bool is_model(const fs::path& folder) {
@@ -76,7 +78,8 @@ std::optional<Subject> file_subject(const fs::path& file) {
   if (name.ends_with(".safetensors")) return Subject{PathKind::safetensors, file};
   if (name.ends_with(".ini")) return Subject{PathKind::configuration, file};
   if (name == "adapter_config.json") return Subject{PathKind::adapter, folder};
-  if (name == "metrics.jsonl" || name == "log.txt" || name == "lock") {
+  const run::RunFolder run(folder);
+  if (file == run.metrics() || file == run.log() || file == run.lock() || file == run.starts()) {
     if (is_run(folder)) return Subject{PathKind::run, folder};
   }
   const bool in_checkpoint = fs::exists(folder / "manifest.json");

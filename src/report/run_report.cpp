@@ -10,26 +10,17 @@
 #include "checkpoint/retention.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
-#include "io/atomic_file.hpp"
-#include "io/mapped_file.hpp"
+#include "io/json_lines.hpp"
 #include "report/reports.hpp"
 #include "report/settings.hpp"
+#include "run/lock_holder.hpp"
+#include "run/run_folder.hpp"
 
 namespace caravan::report {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::string last_line(const fs::path& file) {
-  const io::MappedFile mapped(file);
-  const std::string_view text{reinterpret_cast<const char*>(mapped.data()), mapped.size()};
-  const std::size_t end = text.rfind('\n');  // what is after it was torn, or is being written
-  if (end == std::string_view::npos) return "";
-  const std::size_t before = end == 0 ? std::string_view::npos : text.rfind('\n', end - 1);
-  const std::size_t begin = before == std::string_view::npos ? 0 : before + 1;
-  return std::string(text.substr(begin, end - begin));
-}
 
 std::string short_text(const json& value) {
   if (!value.is_number_float()) return value.dump();
@@ -39,9 +30,9 @@ std::string short_text(const json& value) {
 }
 
 void write_metrics(const fs::path& folder, Page& page) {
-  const fs::path file = folder / "metrics.jsonl";
+  const fs::path file = run::RunFolder(folder).metrics();
   if (!fs::exists(file)) return page.line("last step", "none: training has not begun");
-  const std::string line = last_line(file);
+  const std::string line = io::last_line(file);
   if (line.empty()) return page.line("last step", "none yet");
   const json metrics = json::parse(line, nullptr, false);
   if (!metrics.is_object() || !metrics.contains("step")) {
@@ -54,21 +45,13 @@ void write_metrics(const fs::path& folder, Page& page) {
   page.line("last step", metrics["step"].dump() + ": " + core::join(parts, ", "));
 }
 
-// The lock's fields are described at io::RunLock.
-void write_lock(const fs::path& folder, Page& page) {
-  const fs::path file = folder / "lock";
-  if (!fs::exists(file)) return page.line("lock", "free: no job is writing");
-  const json holder = json::parse(io::read_file(file), nullptr, false);
-  try {
-    const auto job = holder.at("job").get<std::string>();
-    const std::int64_t silence = std::time(nullptr) - holder.at("heartbeat").get<std::int64_t>();
-    page.line("lock",
-              core::concat("held by process ", holder.at("pid").get<std::int64_t>(), " on ",
-                           holder.at("host").get<std::string>(), job.empty() ? "" : ", job " + job,
-                           ", last sign of life ", core::format_duration(static_cast<double>(silence)), " ago"));
-  } catch (const json::exception&) {
-    page.line("lock", "held, but its file does not say by whom (it may be being written)");
-  }
+void write_lock(const run::RunFolder& folder, Page& page) {
+  const std::optional<run::LockHolder> holder = run::read_lock_holder(folder.lock());
+  if (!holder) return page.line("lock", "free: no job is writing");
+  if (holder->pid == 0) return page.line("lock", "held, but its file does not say by whom (it may be being written)");
+  const std::int64_t silence = std::time(nullptr) - holder->heartbeat;
+  page.line("lock", core::concat("held by ", run::describe(*holder), ", last sign of life ",
+                                 core::format_duration(static_cast<double>(silence)), " ago"));
 }
 
 std::vector<std::string> other_folders(const fs::path& checkpoints) {
@@ -127,7 +110,7 @@ void write_config_file(const fs::path& file, const std::optional<fs::path>& newe
 
 void report_run(const fs::path& folder, const Request& request, Page& page) {
   page.title("run folder", folder.string());
-  const fs::path checkpoints = folder / "checkpoints";
+  const fs::path checkpoints = run::RunFolder(folder).checkpoints();
   const std::vector<std::int64_t> steps = checkpoint::committed_steps(checkpoints);
   page.line("committed", steps.empty() ? "no step" : "steps " + core::join_numbers(steps, " and "));
   if (fs::is_directory(checkpoints)) {
@@ -142,13 +125,14 @@ void report_run(const fs::path& folder, const Request& request, Page& page) {
   }
   page.line("newest good", newest ? newest->filename().string() : "none");
   write_metrics(folder, page);
-  write_lock(folder, page);
+  write_lock(run::RunFolder(folder), page);
   if (request.verify) {
     verify_others(checkpoints, steps, newest, page);
   } else {
     for (const checkpoint::PassedOver& damaged : passed_over) page.problem(damaged.reason);
   }
-  if (fs::exists(folder / "config.ini")) write_config_file(folder / "config.ini", newest, request, page);
+  const fs::path config = run::RunFolder(folder).config();
+  if (fs::exists(config)) write_config_file(config, newest, request, page);
   if (newest) report_checkpoint(*newest, request, page);
 }
 

@@ -8,10 +8,6 @@ namespace caravan::train {
 /// Seconds since 1970.
 double unix_seconds();
 
-/// When the job will be ended, in unix seconds: CARAVAN_END_TIME, else SLURM_JOB_END_TIME, which Slurm sets; none
-/// without them. A CARAVAN_END_TIME that is no such number throws (exit 2); Slurm's is passed over with a warning.
-std::optional<double> end_of_job();
-
 /// Whether there is time for more before the job's end, by what steps and saves have taken so far in this start.
 class Deadline {
  public:

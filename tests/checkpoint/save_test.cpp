@@ -104,7 +104,7 @@ TEST_CASE("a committed checkpoint is never written over, an unfinished one is") 
   CHECK_FALSE(std::filesystem::exists(folder / "manifest.json.tmp-1"));
   const std::string manifest = test::read_text(folder / "manifest.json");
   world->barrier("read");
-  test::expect_error(core::ExitCode::bad_input, {folder.string(), "already holds"},
+  test::expect_error(core::ExitCode::peer_lost, {folder.string(), "already holds"},
                      [&] { checkpoint::save(*world, {.folder = folder, .step = 2}, {}); });
   CHECK(test::read_text(folder / "manifest.json") == manifest);
   world->barrier("done");
@@ -195,7 +195,7 @@ TEST_CASE("no checkpoint counts whose shards rank 0 does not see") {
   if (world->rank() == 0 && missing) std::filesystem::remove(folder / shard);
   if (world->rank() == 0 && !missing) std::filesystem::resize_file(folder / shard, 100);
   world->barrier("changed");
-  test::expect_error(core::ExitCode::bad_input, {"does not find", shard, "run.folder"},
+  test::expect_error(core::ExitCode::peer_lost, {"does not find", shard, "run.folder"},
                      [&] { checkpoint::commit(*world, request, report); });
   CHECK_FALSE(std::filesystem::exists(folder / "manifest.json"));
   world->barrier("done");

@@ -6,6 +6,7 @@
 #include "core/checksum.hpp"
 #include "core/random.hpp"
 #include "data/packed_header.hpp"
+#include "data/packed_summary.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
@@ -83,6 +84,24 @@ TEST_CASE("a packed file gives back what went in, and joins only what fits") {
     }
     CHECK(d == documents.size());
   }
+}
+
+TEST_CASE("a summary says what the file is without reading its tokens") {
+  const test::TemporaryFolder folder;
+  const std::string path = write(folder, metadata_of("simple", 40), some_documents(60, 40));
+  const std::string fingerprint = PackedFile(path).fingerprint();
+  const std::int64_t sequences = PackedFile(path).sequences();
+  std::string bytes = test::read_bytes(path);
+  bytes[bytes.size() / 2] ^= 1;  // among the tokens
+  std::ofstream(path, std::ios::binary) << bytes;
+  CHECK_THROWS_AS(PackedFile(path), core::Error);
+  const data::PackedSummary summary = data::read_packed_summary(path);
+  CHECK(summary.sequences == sequences);
+  CHECK(summary.fingerprint == fingerprint);
+  CHECK(summary.metadata.packing == "simple");
+  bytes[sizeof(PackedHeader) + 20] ^= 1;  // in the metadata
+  std::ofstream(path, std::ios::binary) << bytes;
+  CHECK_THROWS_AS(data::read_packed_summary(path), core::Error);
 }
 
 TEST_CASE("the same documents give the same bytes, and nothing appears before the commit") {

@@ -126,8 +126,11 @@ rm -- "$work/used/lock"
 lock elsewhere 4711 0
 go_on
 wait_for_end
-[ "$status" -eq 2 ] || fail "the run that lost its folder ended with $status"
+[ "$status" -eq 76 ] || fail "the run that lost its folder ended with $status"
 expect_output "the lock $work/used/lock is no longer this run's: process 4711 on elsewhere, outside of Slurm, holds it"
 [ "$(last_checkpoint used)" -eq 0 ] || fail "the run that lost its folder made checkpoint $(last_checkpoint used) count"
 grep -q '"pid":4711' "$work/used/lock" || fail "the run that lost its folder took the other one's lock along"
-say "a run that lost its folder while it stood still commits nothing more"
+grep -q '"event":"begin"' "$work/used/starts.jsonl" || fail "the start is not recorded: this tests nothing"
+if grep -q '"event":"end"' "$work/used/starts.jsonl"; then fail "the run that lost its folder wrote into it"; fi
+refused 1 '4711 on elsewhere'  # what the job files start next ends their chain
+say "a run that lost its folder while it stood still commits nothing more, and its next start is refused"

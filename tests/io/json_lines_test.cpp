@@ -99,3 +99,14 @@ TEST_CASE("a line that is not JSON is handed out as such, with its number") {
   io::cut_json_lines(scratch / "m", up_to_step_2);
   CHECK(test::read_text(scratch / "m") == "{\"step\":1}\n");
 }
+
+TEST_CASE("the newest whole line of a file is read from its end") {
+  const test::ScratchFolder scratch;
+  CHECK(io::last_line(scratch / "missing").empty());
+  for (const auto& [text, last] : {std::pair("", ""), std::pair("tor", ""), std::pair("\n", ""), std::pair("a\n", "a"),
+                                   std::pair("a\nb\n", "b"), std::pair("a\nb\ntor", "b"), std::pair("\na\n", "a")}) {
+    test::write_text(scratch / "m", text);
+    CAPTURE(text);
+    CHECK(io::last_line(scratch / "m") == last);
+  }
+}

@@ -233,13 +233,14 @@ cat >"$CASE/sbatch" <<'TEXT'
 echo "$CARAVAN_PREFIX $CARAVAN_SITE $CARAVAN_FIRST_JOB" >"$CASE/inherited"
 echo 1001
 TEXT
-body SLURM_MEM_PER_CPU=4000 SLURM_JOB_PARTITION=large CARAVAN_PREFIX=../../prefix
+: >"$CASE/site.env"
+body SLURM_MEM_PER_CPU=4000 SLURM_JOB_PARTITION=large CARAVAN_PREFIX=../../prefix CARAVAN_SITE=../site.env
 expect_status 75
 expect_said "goes on as job 1001"
 for option in mem-per-cpu=4000 partition=large time=12:00:00 'constraint=gpu\|fast' gres=gpu:a100:4,nvme:1; do
   expect_called sbatch " --$option "
 done
-[ "$(cat -- "$CASE/inherited")" = "$work/prefix $work/prefix/slurm/site.env 1000" ] || failed "sbatch was given $(cat -- "$CASE/inherited")"
+[ "$(cat -- "$CASE/inherited")" = "$work/prefix $CASE/site.env 1000" ] || failed "sbatch was given $(cat -- "$CASE/inherited")"
 [ "$(cat -- "$run/job.lock")" = "1001 " ] || failed "the claim is not the new job's"
 : >"$CASE/called-sbatch"
 rm -- "$run/job.lock"
@@ -278,6 +279,73 @@ echo "export CARAVAN_PREFIX='$work/prefix'" >"$CASE/site.env"
 body CARAVAN_PREFIX= "CARAVAN_SITE=$CASE/site.env"
 expect_status 0
 expect_said ": srun $work/prefix/bin/caravan"
+
+# A tree in $1 whose run.sh says where it lies; what follows is the word that its settings say.
+tree() {
+  mkdir -p -- "$1/slurm"
+  printf '#!/bin/sh\necho "the body of %s"\n' "$1" >"$1/slurm/run.sh"
+  chmod +x "$1/slurm/run.sh"
+}
+# job_file [NAME=VALUE …]: a job file as Slurm starts it, a copy, without CARAVAN_PREFIX.
+job_file() {
+  status=0
+  cp -- "$CARAVAN_SOURCE/slurm/camelidae_8x7b.sh" "$CASE/slurm_script"
+  (cd -- "$CASE/submit" && exec env -u CARAVAN_PREFIX "SLURM_SUBMIT_DIR=$CASE/submit" "$@" bash "$CASE/slurm_script") \
+    >"$CASE/said" 2>&1 || status=$?
+}
+
+begin others_folder  # of the submission, where others can put what the job would run
+tree "$CASE/submit"
+job_file
+expect_status 0
+expect_said "the body of $CASE/submit"
+: >"$CASE/submit/slurm/site.env"
+mkdir -p -- "$CASE/submit/build"
+for place in '' /slurm /slurm/run.sh /slurm/site.env /build; do
+  chmod o+w -- "$CASE/submit$place"
+  job_file
+  expect_status 2
+  expect_said "others can write to $CASE/submit$place, and this job would run what they put there"
+  chmod o-w -- "$CASE/submit$place"
+done
+chmod o+w -- "$CASE/submit"
+tree "$CASE/named"
+job_file "CARAVAN_PREFIX=$CASE/named"  # nothing of that folder is run then
+expect_status 0
+expect_said "the body of $CASE/named"
+
+begin installed_first  # what belongs to the program on PATH, not what lies where it is submitted
+tree "$CASE/submit"
+chmod o+w -- "$CASE/submit"
+tree "$CASE/installed/share/caravan"
+mkdir -- "$CASE/installed/bin"
+ln -s -- "$binary" "$CASE/installed/bin/caravan"
+job_file "PATH=$CASE/installed/bin:$PATH"
+expect_status 0
+expect_said "the body of $CASE/installed/share/caravan"
+
+begin site_of_the_submission  # is not read; that of the prefix is, and then the user's own
+mkdir -- "$CASE/submit/slurm" "$CASE/prefix"
+ln -s -- "$CARAVAN_SOURCE/inputs" "$work/prefix/bin" "$CASE/prefix/"
+cp -R -- "$CARAVAN_SOURCE/slurm" "$CASE/prefix/slurm"
+echo 'echo "settings of the submission"' >"$CASE/submit/slurm/site.env"
+echo 'echo "settings of the prefix"; word=prefix' >"$CASE/prefix/slurm/site.env"
+echo 'echo "settings of the user after those of the $word"' >"$CASE/site.env"
+body "CARAVAN_PREFIX=$CASE/prefix" "CARAVAN_SITE=$CASE/site.env"
+expect_status 0
+expect_said "settings of the prefix"
+expect_said "settings of the user after those of the prefix"
+if grep -q "settings of the submission" "$CASE/said"; then failed "it read the settings of the submission"; fi
+
+begin lost_folder  # the ranks' 76 when another job has it: the next start is refused, and nothing fights the other job
+cat >"$CASE/srun" <<'TEXT'
+if mkdir -- "$CASE/once" 2>/dev/null; then exit 76; fi
+exit 2
+TEXT
+body
+expect_status 2
+expect_said "trying again in this allocation"
+expect_not_called scontrol requeue
 
 begin body_alone  # as Slurm copies what is submitted
 cp -- "$CARAVAN_SOURCE/slurm/run.sh" "$CASE/slurm_script"

@@ -9,7 +9,7 @@
 #include "core/background_thread.hpp"
 #include "core/leave.hpp"
 #include "core/log.hpp"
-#include "io/run_lock.hpp"
+#include "run/run_lock.hpp"
 #include "tests/support/full_pipe.hpp"
 #include "tests/watch/file_ranks.hpp"
 
@@ -87,7 +87,7 @@ TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its pr
   const test::ScratchFolder scratch;
   const auto [code, text] = in_child(scratch / "output", [&] {
     const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
-    const io::RunLock lock(scratch.path(), {.heartbeat = std::chrono::milliseconds(5)});
+    const run::RunLock lock(scratch.path(), {.heartbeat = std::chrono::milliseconds(5)});
     alarm(static_cast<unsigned>(long_enough));
     spin();
   });

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/status.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "config/config.hpp"
+#include "core/error.hpp"
+#include "run/status.hpp"
+
+namespace caravan::commands {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* usage = "usage: caravan status RUN|CONFIG [--json | --shell] [--section.key=value ...]";
+
+enum class Form { text, json, shell };
+
+/// Takes `flag` out of the words; whether it was there.
+bool take(std::vector<std::string>& words, const char* flag) {
+  const auto at = std::find(words.begin(), words.end(), flag);
+  if (at == words.end()) return false;
+  words.erase(at);
+  return true;
+}
+
+/// The settings of a run folder are those that its newest start left there; the folder may have been moved since.
+config::Config load(const std::string& path, const std::vector<std::string>& settings) {
+  if (!fs::is_directory(path)) return config::load(path, settings);
+  const fs::path file = run::RunFolder(path).config();
+  config::Config config = config::load(fs::exists(file) ? file.string() : "", settings);
+  config.run.folder = path;
+  return config;
+}
+
+run::StageSettings settings_of(const config::Config& config) {
+  const bool holds_out = config.data.held_out_every > 0;
+  return {.store = config.model.store,
+          .packed = config.data.packed,
+          .held_out = holds_out ? data::held_out_path(config.data) : "",
+          .steps = config.train.steps,
+          .epochs = config.train.epochs,
+          .batch = config.train.batch,
+          .step = config.evaluate.step,
+          .export_folder = config.export_.folder,
+          .merge = config.export_.merge};
+}
+
+std::string text_in(Form form, const run::RunFolder& folder, const run::StageSettings& settings) {
+  if (form == Form::shell) {
+    std::fputs(run::shell_line("run_folder", folder.path().string()).c_str(),
+               stdout);  // also while its storage is away
+    const run::Checkpoints checkpoints = run::read_checkpoints(folder, settings);
+    return run::to_shell(run::read_stages(folder, settings, checkpoints), checkpoints);
+  }
+  const run::Status status = run::read_status(folder, settings);
+  return form == Form::json ? run::to_json(status).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
+                            : run::to_text(status);
+}
+
+}  // namespace
+
+Job status(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = arguments;
+  const bool json = take(words, "--json");
+  const bool shell = take(words, "--shell");
+  if (json && shell) core::bad_input("caravan status prints one form: --json or --shell; ", usage);
+  if (words.empty() || words[0].starts_with("--")) {
+    core::bad_input("caravan status needs a run folder or a configuration file; ", usage);
+  }
+  if (!fs::exists(words[0])) core::bad_input(words[0], ": there is no such run folder or configuration file");
+  const config::Config config = load(words[0], {words.begin() + 1, words.end()});
+  if (config.run.folder.empty()) {
+    core::bad_input(words[0], " sets no folder in [run]: add it there, or pass --run.folder=...");
+  }
+  const Form form = json ? Form::json : shell ? Form::shell : Form::text;
+  Job job;
+  job.alone = [config, form] {
+    std::fputs(text_in(form, run::RunFolder(config.run.folder), settings_of(config)).c_str(), stdout);
+    return 0;
+  };
+  return job;
+}
+
+}  // namespace caravan::commands

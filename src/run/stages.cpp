@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/stages.hpp"
+
+#include <algorithm>
+#include <regex>
+
+#include "checkpoint/manifest.hpp"
+#include "checkpoint/retention.hpp"
+#include "core/error.hpp"
+#include "core/system_error.hpp"
+#include "data/packed_summary.hpp"
+#include "io/atomic_file.hpp"
+#include "run/checkpoint_choice.hpp"
+
+namespace caravan::run {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// What reads a result. What is wrong with the result is said of the stage; what the system refuses is thrown.
+template <typename Read>
+void look_into(Stage& stage, Read read) {
+  try {
+    read();
+  } catch (const core::SystemError&) {
+    throw;
+  } catch (const core::Error& error) {
+    stage.done = false;
+    stage.problem = error.what();
+  } catch (const json::exception& error) {
+    stage.done = false;
+    stage.problem = core::concat(stage.result.string(), ": ", error.what());
+  }
+}
+
+Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
+  Stage stage{.name = "upcycle", .result = step_0_folder(run, settings.store)};
+  if (!fs::exists(stage.result / "manifest.json")) return stage;
+  stage.done = true;
+  look_into(stage, [&] {
+    const checkpoint::Manifest manifest = checkpoint::Manifest::read(stage.result);
+    stage.made_by = manifest.program;
+    stage.settings = manifest.state.value("upcycle", json());
+  });
+  return stage;
+}
+
+Stage prepare_stage(const StageSettings& settings) {
+  Stage stage{.name = "prepare", .result = settings.packed};
+  if (settings.packed.empty() || !fs::exists(settings.packed)) return stage;
+  if (!settings.held_out.empty() && !fs::exists(settings.held_out)) {
+    stage.problem = settings.held_out + " is missing";
+    return stage;
+  }
+  stage.done = true;
+  look_into(stage, [&] {
+    const data::PackedMetadata metadata = data::read_packed_summary(settings.packed).metadata;
+    stage.made_by = metadata.program;
+    stage.settings = {{"template", metadata.template_name},
+                      {"packing", metadata.packing},
+                      {"sequence", metadata.sequence},
+                      {"source", metadata.source},
+                      {"held_out_every", metadata.held_out_every},
+                      {"tokenizer", metadata.tokenizer}};
+    // Not compared: whether the present settings would give this file.
+  });
+  return stage;
+}
+
+Stage train_stage(const RunFolder& run, const Checkpoints& checkpoints) {
+  Stage stage{.name = "train"};
+  if (!checkpoints.newest_good) return stage;
+  stage.result = checkpoint::step_folder(run.checkpoints(), *checkpoints.newest_good);
+  stage.done = checkpoints.planned && *checkpoints.newest_good >= *checkpoints.planned;
+  look_into(stage, [&] {
+    const checkpoint::Manifest manifest = checkpoint::Manifest::read(stage.result);
+    stage.made_by = manifest.program;
+    stage.settings = manifest.state.value("config", json());
+  });
+  return stage;
+}
+
+// The step that evaluate and export take, if there is such a checkpoint.
+std::optional<std::int64_t> chosen_step(const StageSettings& settings, const std::vector<Stage>& before,
+                                        const Checkpoints& checkpoints) {
+  if (settings.step != "newest") {
+    const bool number = !settings.step.empty() && settings.step.size() <= 18 &&
+                        settings.step.find_first_not_of("0123456789") == std::string::npos;
+    if (!number) return std::nullopt;
+    return std::stoll(settings.step);
+  }
+  if (checkpoints.newest_good) return checkpoints.newest_good;
+  return before.front().done ? std::optional<std::int64_t>(0) : std::nullopt;
+}
+
+Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
+  Stage stage{.name = "evaluate"};
+  if (!step) return stage;
+  stage.result = run.evaluation(*step);
+  if (!fs::exists(stage.result)) return stage;
+  stage.done = true;
+  look_into(stage, [&] {
+    const json report = json::parse(io::read_file(stage.result));
+    stage.made_by = report.value("program", "");
+    for (const char* key : {"precision", "samples"}) {
+      if (report.contains(key)) stage.settings[key] = report[key];
+    }
+  });
+  return stage;
+}
+
+Stage export_stage(const RunFolder& run, const StageSettings& settings, std::optional<std::int64_t> step) {
+  Stage stage{.name = "export"};
+  stage.result = settings.export_folder;
+  if (!step) return stage;
+  if (settings.export_folder.empty()) stage.result = run.exported(*step, settings.merge);
+  const fs::path card_file = stage.result / "README.md";
+  if (!fs::exists(card_file)) return stage;
+  const std::string card = io::read_file(card_file);
+  if (!std::regex_search(card, std::regex("step-0*" + std::to_string(*step) + "\\b"))) {
+    stage.problem = card_file.string() + " is of another checkpoint";
+    return stage;
+  }
+  stage.done = true;
+  constexpr std::string_view heading = "\n## Program\n";
+  if (const std::size_t at = card.find(heading); at != std::string::npos) {
+    stage.made_by = card.substr(at + heading.size(), card.find('\n', at + heading.size()) - at - heading.size());
+  }
+  if (fs::exists(stage.result / "UNVERIFIED")) {
+    stage.problem = stage.result.string() + " is marked UNVERIFIED: it does not compute what the checkpoint does";
+  }
+  return stage;
+}
+
+std::optional<std::int64_t> planned_steps(const StageSettings& settings) {
+  if (settings.steps > 0) return settings.steps;
+  if (settings.packed.empty() || !fs::exists(settings.packed)) return std::nullopt;
+  try {
+    const std::int64_t sequences = data::read_packed_summary(settings.packed).sequences;
+    return settings.epochs * ((sequences + settings.batch - 1) / settings.batch);
+  } catch (const core::SystemError&) {
+    throw;
+  } catch (const core::Error&) {  // said of prepare
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+Checkpoints read_checkpoints(const RunFolder& run, const StageSettings& settings) {
+  Checkpoints found;
+  found.committed = checkpoint::committed_steps(run.checkpoints());
+  std::vector<checkpoint::PassedOver> passed_over;
+  if (const auto newest = checkpoint::newest_good(run.checkpoints(), &passed_over)) {
+    for (const std::int64_t step : found.committed) {
+      if (checkpoint::step_folder(run.checkpoints(), step) == *newest) found.newest_good = step;
+    }
+  }
+  for (const checkpoint::PassedOver& damaged : passed_over) found.damaged.push_back(damaged.reason);
+  found.planned = planned_steps(settings);
+  return found;
+}
+
+std::vector<Stage> read_stages(const RunFolder& run, const StageSettings& settings, const Checkpoints& checkpoints) {
+  std::vector<Stage> stages;
+  stages.push_back(upcycle_stage(run, settings));
+  stages.push_back(prepare_stage(settings));
+  stages.push_back(train_stage(run, checkpoints));
+  const std::optional<std::int64_t> step = chosen_step(settings, stages, checkpoints);
+  stages.push_back(evaluate_stage(run, step));
+  stages.push_back(export_stage(run, settings, step));
+  return stages;
+}
+
+std::int64_t progress_number(const std::vector<Stage>& stages, const Checkpoints& checkpoints) {
+  constexpr std::int64_t more_than_all_steps = 1'000'000'000'000;
+  const auto first = std::count_if(stages.begin(), stages.end(), [](const Stage& stage) {
+    return stage.done && (stage.name == "upcycle" || stage.name == "prepare");
+  });
+  return first * more_than_all_steps + (checkpoints.committed.empty() ? 0 : checkpoints.committed.back() + 1);
+}
+
+}  // namespace caravan::run
