@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
 #include "core/error.hpp"
 #include "core/host_name.hpp"
@@ -14,10 +15,6 @@ namespace caravan::watch {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
 
 std::int64_t nanoseconds_since_1970() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -86,9 +83,9 @@ bool Watchdog::ended_after(double seconds) {
 }
 
 std::optional<double> Watchdog::passed_in(double seconds) {
-  const auto start = Clock::now();
+  const core::AwakeStopwatch stopwatch;
   if (ended_after(seconds)) return std::nullopt;
-  return std::min(seconds_between(start, Clock::now()), 2 * seconds);
+  return stopwatch.seconds();
 }
 
 RankState Watchdog::own() const { return state_of(*pages_->of(pages_->rank()), host_); }
