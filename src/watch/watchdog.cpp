@@ -117,7 +117,7 @@ void Watchdog::look(const RankState& now, double passed) {
     // The ranks look one after the other: often the first one's report is the end. Rank 0's is in the run's log, too.
     look_at_ = timing_.deadline + timing_.again * pages_->rank() / pages_->ranks();
     yielded_ = 0;
-    told_at_.reset();
+    warned_at_.reset();
     if (std::exchange(put_off_, false)) activity().set_patience(timing_.patience);
   }
   quiet_ = !now.waiting && same && signs == signs_ ? quiet_ + passed : 0;
@@ -164,7 +164,7 @@ void Watchdog::look_for_late(const RankState& waiting) {
   if (finding.kind == Finding::Kind::late && finding.ranks.empty()) {
     put_off_ = true;
     activity().set_patience(timing_.patience + own().seconds);  // at least what the collective itself has counted
-    tell_who_is_waited_for(states);
+    warn_who_is_waited_for(states);
     return;
   }
   if (!leads()) return;

@@ -72,7 +72,7 @@ class Watchdog {
   /// it. Ends the process when the main thread neither goes on nor throws it in time.
   bool void_verdict(const std::function<bool()>& still_waits, const std::string& text);
   /// Of the ranks that this one waits for and that work, now and then; unless another rank says the same.
-  void tell_who_is_waited_for(const std::vector<RankState>& states);
+  void warn_who_is_waited_for(const std::vector<RankState>& states);
   void end_if_nobody_waits();
   /// Ends the process when it has been for too long.
   bool error_is_on_its_way(double passed);
@@ -107,8 +107,8 @@ class Watchdog {
   double waited_ = 0;                  // in the same collective
   double look_at_ = 0;                 // for the late rank, when it has waited so long
   bool put_off_ = false;               // the collective's own deadline
-  std::optional<double> told_at_;    // `waited_`, when it was last told who is waited for
-  std::future<void> told_;  // when that has been written
+  std::optional<double> warned_at_;    // `waited_`, when the last such warning began to be written
+  std::future<void> warning_written_;  // of the last warning
   double quiet_ = 0;                   // without any sign of progress
   double stuck_ = 0;                   // since an error is on its way
   int yielded_ = 0;                    // to another rank of this node that was to report
