@@ -21,7 +21,10 @@ namespace {
 
 constexpr std::int64_t columns = 512;
 
-std::unique_ptr<comm::Communicator> make_test_world() { return comm::make_world(60); }
+std::unique_ptr<comm::Communicator> make_test_world() {
+  core::awake_seconds();  // the clock's thread stays, whichever test comes first
+  return comm::make_world(60);
+}
 
 // Rank 0's scratch folder on all ranks.
 std::filesystem::path shared(comm::Communicator& world, const test::ScratchFolder& scratch) {
