@@ -81,13 +81,13 @@ void BackgroundSave::settle(comm::Failure failure) {
 
 void BackgroundSave::begin(SaveRequest request, const std::vector<Piece>& pieces) {
   CARAVAN_CHECK(!under_way(), "a save is begun while one is under way");
-  const core::AwakeStopwatch since(clock_);
+  const core::AwakeStopwatch since;
   prepare(world_, request);
   request_ = std::move(request);
-  sealing_ = false;
+  stage_ = Stage::shards;
   const comm::Failure failure = comm::attempt([&] {
     start("caravan-save", since, [this, own = in_background_ ? copied(pieces) : pieces](const std::stop_token& stop) {
-      return write_shard(request_->folder, world_.rank(), own, [&] {
+      return write_shard(request_.folder, world_.rank(), own, [&] {
         moved();
         if (stop.stop_requested()) throw core::Error(core::ExitCode::internal, "the save was given up");
       });
@@ -100,38 +100,35 @@ bool BackgroundSave::written(std::chrono::milliseconds most) const {
   return report_.wait_for(most) == std::future_status::ready;
 }
 
-double BackgroundSave::silent() const { return clock_.seconds() - moved_; }
+double BackgroundSave::silent() const { return core::awake_seconds() - moved_; }
 
-void BackgroundSave::moved() { moved_ = clock_.seconds(); }
+void BackgroundSave::moved() { moved_ = core::awake_seconds(); }
 
 bool BackgroundSave::advance() {
   CARAVAN_CHECK(under_way(), "no save is under way");
   const ShardReport report = report_.get();
   if (writer_.joinable()) writer_.join();
-  try {
-    if (!std::exchange(sealing_, true)) {
-      start_sealing(report);
-      return !in_background_ && advance();
-    }
-    agree_on_seal(world_, report.failure);
-  } catch (...) {
-    request_.reset();
-    throw;
+  const Stage ended = std::exchange(stage_, Stage::none);  // what throws ends the save
+  if (ended == Stage::commit) {
+    agree_on_commit(world_, report.failure);
+    return true;
   }
-  request_.reset();
-  return true;
+  start_commit(report);
+  stage_ = Stage::commit;
+  return !in_background_ && advance();
 }
 
-void BackgroundSave::start_sealing(const ShardReport& report) {
-  const core::AwakeStopwatch since(clock_);
-  std::vector<std::string> reports = gather_reports(world_, *request_, report);
+void BackgroundSave::start_commit(const ShardReport& report) {
+  const core::AwakeStopwatch since;
+  std::vector<std::string> reports = gather_reports(world_, request_, report);
   if (world_.rank() != 0) return settle({});
   const comm::Failure failure = comm::attempt([&] {
-    start("caravan-seal", since, [this, reports = std::move(reports)](const std::stop_token&) {
-      comm::Failure sealed = hooks_.before ? comm::attempt(hooks_.before) : comm::Failure{};
-      if (sealed.code == core::ExitCode::done) sealed = seal(*request_, world_.size(), reports, [this] { moved(); });
-      if (sealed.code == core::ExitCode::done && hooks_.after) hooks_.after([this] { moved(); });
-      return ShardReport{{}, std::move(sealed)};
+    start("caravan-commit", since, [this, reports = std::move(reports)](const std::stop_token&) {
+      const auto went_on = [this] { moved(); };
+      comm::Failure failed = hooks_.before ? comm::attempt(hooks_.before) : comm::Failure{};
+      if (failed.code == core::ExitCode::done) failed = commit_shards(request_, world_.size(), reports, went_on);
+      if (failed.code == core::ExitCode::done && hooks_.after) hooks_.after(went_on);
+      return ShardReport{{}, std::move(failed)};
     });
   });
   if (failure.code != core::ExitCode::done) settle(failure);

@@ -15,10 +15,11 @@
 
 namespace caravan::checkpoint {
 
-/// A save in strokes, for a caller that goes on between them. begin() takes a copy of the pieces, of which a thread of
-/// this object writes the shard. The first advance() tells rank 0 of all shards, whose thread then writes master.h5 and
-/// the manifest; the second one finds that the checkpoint counts. The threads never call MPI. A shard that is being
-/// written when this object goes is given up at its next block (16 MiB), and the folder is an unfinished save.
+/// A save in two stages, for a caller that goes on meanwhile. Shards: begin() takes a copy of the pieces, from which a
+/// thread of this object writes this rank's. Commit: the first advance() tells rank 0 of all shards, whose thread then
+/// writes master.h5 and the manifest; the second one finds that the checkpoint counts. The threads never call MPI. A
+/// shard that is being written when this object goes is given up at its next block (16 MiB), and the folder is an
+/// unfinished save.
 class BackgroundSave {
  public:
   /// What rank 0 does around its part, where it writes.
@@ -44,10 +45,10 @@ class BackgroundSave {
   void begin(SaveRequest request, const std::vector<Piece>& pieces);
 
   /// Begun and not over; the same on all ranks.
-  bool under_way() const { return request_.has_value(); }
+  bool under_way() const { return stage_ != Stage::none; }
 
-  /// Whether this rank's files are durable as far as this stroke goes, or it failed; waits for that at most so long.
-  /// For a save under way.
+  /// Whether what this rank writes in this stage is durable, or failed; waits for that at most so long. For a save
+  /// under way.
   bool written(std::chrono::milliseconds most) const;
   /// Seconds since this rank's writing last went on, by a block or a file, without those for which the process was
   /// stopped. For a save under way that is not written.
@@ -61,26 +62,26 @@ class BackgroundSave {
 
  private:
   std::vector<Piece> copied(const std::vector<Piece>& pieces);
-  /// Collective. The second stroke.
-  void start_sealing(const ShardReport& report);
+  enum class Stage { none, shards, commit };
+  /// Collective. `report`: of this rank's shard.
+  void start_commit(const ShardReport& report);
   /// Gives report_ what `work` returns, in the background on a thread of that name.
   template <typename Work>
   void start(const char* thread, const core::AwakeStopwatch& since, Work work);
-  /// A stroke without work for this rank, or one that it cannot begin.
+  /// A stage without work for this rank, or one that it cannot begin.
   void settle(comm::Failure failure);
   void moved();
 
   comm::Communicator& world_;
   bool in_background_;
   Hooks hooks_;
-  bool sealing_ = false;  // all shards are there
-  std::optional<SaveRequest> request_;
-  std::future<ShardReport> report_;  // of the stroke under way
-  core::AwakeClock clock_;
-  std::atomic<double> moved_ = 0;  // when, by clock_
-  double seconds_ = 0;             // by the writer, before the report is there
-  std::vector<std::byte> buffer_;  // only grows
-  std::jthread writer_;            // the last member: it is stopped and joined before what it uses goes
+  Stage stage_ = Stage::none;
+  SaveRequest request_;              // of the newest save
+  std::future<ShardReport> report_;  // of the stage under way
+  std::atomic<double> moved_ = 0;    // when, by core::awake_seconds()
+  double seconds_ = 0;               // by the writer, before the report is there
+  std::vector<std::byte> buffer_;    // only grows
+  std::jthread writer_;              // the last member: it is stopped and joined before what it uses goes
 };
 
 }  // namespace caravan::checkpoint

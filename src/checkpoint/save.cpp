@@ -264,8 +264,8 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
 void commit(comm::Communicator& world, const SaveRequest& request, const ShardReport& report) {
   const std::vector<std::string> reports = gather_reports(world, request, report);
   Failure failure;
-  if (world.rank() == 0) failure = seal(request, world.size(), reports);
-  agree_on_seal(world, failure);
+  if (world.rank() == 0) failure = commit_shards(request, world.size(), reports);
+  agree_on_commit(world, failure);
 }
 
 std::vector<std::string> gather_reports(comm::Communicator& world, const SaveRequest& request,
@@ -281,12 +281,12 @@ std::vector<std::string> gather_reports(comm::Communicator& world, const SaveReq
   return world.gather_text("checkpoint pieces", report.shard, 0);
 }
 
-Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports,
-             const std::function<void()>& moved) {
+Failure commit_shards(const SaveRequest& request, int world, const std::vector<std::string>& reports,
+                      const std::function<void()>& moved) {
   return attempt([&] { write_manifest(request, world, reports, moved); });
 }
 
-void agree_on_seal(comm::Communicator& world, const Failure& failure) { agree(world, "checkpoint commit", failure); }
+void agree_on_commit(comm::Communicator& world, const Failure& failure) { agree(world, "checkpoint commit", failure); }
 
 StoreReference store_reference(const fs::path& store, const fs::path& checkpoint) {
   Manifest::read(store);

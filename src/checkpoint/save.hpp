@@ -65,11 +65,11 @@ std::vector<std::string> gather_reports(comm::Communicator& world, const SaveReq
 
 /// On rank 0, which talks to no other meanwhile. Checks coverage, writes master.h5 and then, last, the manifest: from
 /// then on the checkpoint counts. Calls `moved` after each. Does not throw.
-comm::Failure seal(const SaveRequest& request, int world, const std::vector<std::string>& reports,
-                   const std::function<void()>& moved = {});
+comm::Failure commit_shards(const SaveRequest& request, int world, const std::vector<std::string>& reports,
+                            const std::function<void()>& moved = {});
 
-/// Collective. Throws on all ranks, as save() does, when rank 0 could not seal.
-void agree_on_seal(comm::Communicator& world, const comm::Failure& failure);
+/// Collective. Throws on all ranks, as save() does, when rank 0 could not commit.
+void agree_on_commit(comm::Communicator& world, const comm::Failure& failure);
 
 /// The reference to put into the checkpoints that are saved beside or after `store`: relative when both folders have
 /// the same parent, so that a run folder can be moved. Throws (exit 2) when `store` is not a checkpoint.

@@ -60,6 +60,11 @@ void RunSaver::begin(const train::Progress& progress, std::optional<double> held
   save_.begin(std::move(request), pieces());
 }
 
+train::Writing RunSaver::look(std::chrono::milliseconds most) {
+  if (save_.written(most)) return {.done = true, .seconds = save_.seconds()};
+  return {.silent = save_.silent()};
+}
+
 std::optional<std::string> RunSaver::advance() {
   if (!save_.advance()) return std::nullopt;
   return folder_.string();

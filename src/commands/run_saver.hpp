@@ -33,11 +33,8 @@ class RunSaver : public train::Saver {
 
   bool in_background() const override { return session_.config.checkpoint.asynchronous; }
   void begin(const train::Progress& progress, std::optional<double> held_out_loss, bool doubtful) override;
-  bool under_way() const override { return save_.under_way(); }
-  bool written(std::chrono::milliseconds most) override { return save_.written(most); }
-  double silent() const override { return save_.silent(); }
+  train::Writing look(std::chrono::milliseconds most) override;
   std::string writing() const override { return folder_.string(); }
-  double seconds() const override { return save_.seconds(); }
   std::optional<std::string> advance() override;
 
  private:

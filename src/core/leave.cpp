@@ -11,27 +11,28 @@
 #include <optional>
 #include <thread>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
 #include "core/log.hpp"
 
 namespace caravan::core {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::chrono::seconds longest_farewell{3};
 
-/// When the process is to be gone.
+/// When the process is to be gone, by the time for which it runs: after a suspension it still has the rest.
 struct Term {
   std::mutex mutex;
   std::condition_variable changed;
-  std::optional<Clock::time_point> end;
+  std::optional<double> end;  // by awake_seconds()
   ExitCode code = ExitCode::internal;
   std::string message;
 
   void watch() {
     std::unique_lock lock(mutex);
-    while (Clock::now() < *end) changed.wait_until(lock, *end);
+    for (double left = 0; (left = *end - awake_seconds()) > 0;) {
+      changed.wait_for(lock, std::chrono::duration<double>(left));
+    }
     leave_at_once(code, message);
   }
 };
@@ -49,9 +50,9 @@ void leave_at_once(ExitCode code, const std::string& message) {
   if (leaving.exchange(true)) std::this_thread::sleep_for(2 * longest_farewell);  // another thread does it
   if (!message.empty()) {
     const std::string text = error_text(message);
-    const std::future<void> told = write_apart(text);
-    if (told.valid()) {
-      told.wait_for(longest_farewell);
+    const std::future<void> written = write_apart(text);
+    if (written.valid()) {
+      written.wait_for(longest_farewell);
     } else {
       write_to_stderr(text);
     }
@@ -65,7 +66,7 @@ void leave_within(double seconds, ExitCode code, const std::string& message) {
   {
     const std::lock_guard lock(one.mutex);
     first = !one.end;
-    one.end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    one.end = awake_seconds() + seconds;
     one.code = code;
     one.message = message;
   }

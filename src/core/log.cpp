@@ -3,12 +3,14 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
+#include "core/line_writer.hpp"
 
 namespace caravan::core {
 namespace {
@@ -19,9 +21,10 @@ struct Sink {
   std::mutex mutex;  // of `file`, which threads that write at that moment keep open
   std::shared_ptr<std::FILE> file;
 };
+// Never destroyed: threads that write may outlive the static objects.
 Sink& sink() {
-  static Sink instance;
-  return instance;
+  static auto* const instance = new Sink;
+  return *instance;
 }
 std::shared_ptr<std::FILE> log_file() {
   const std::lock_guard guard(sink().mutex);
@@ -34,18 +37,27 @@ void write_to(std::FILE* stream, const std::string& text) {
   std::fflush(stream);
 }
 
-void write_all(int descriptor, const std::string& text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const ssize_t written = ::write(descriptor, text.data() + at, text.size() - at);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
-    at += static_cast<std::size_t>(written);
-  }
-}
-
 std::string from_this_rank(const char* kind, const std::string& line) {
   const std::string who = sink().world > 1 ? concat(" (rank ", sink().rank, " of ", sink().world, ")") : "";
   return kind + who + ": " + line + "\n";
+}
+
+constexpr double longest_wait = 2;  // seconds, of a line or of the end of the process, for who reads the output
+
+LineWriter& writer(std::FILE* stream) {
+  const auto note = [](std::int64_t lost) {
+    return warning_text(concat(lost, lost == 1 ? " line is" : " lines are", " missing here, since nobody read them",
+                               log_file() ? "; log.txt in the run folder has all lines" : ""));
+  };
+  static auto* const output = new LineWriter(stdout, note);
+  static auto* const error = new LineWriter(stderr, note);
+  static const int at_exit = std::atexit([] {
+    const AwakeStopwatch stopwatch;
+    output->flush(longest_wait);
+    error->flush(longest_wait - stopwatch.seconds());
+  });
+  static_cast<void>(at_exit);
+  return stream == stdout ? *output : *error;
 }
 
 }  // namespace
@@ -67,7 +79,7 @@ void log_to_file(const std::string& path) {
 
 void log_line(const std::string& line) {
   if (sink().rank != 0) return;
-  write_to(stdout, line + "\n");
+  writer(stdout).write(line + "\n", longest_wait);
   if (const auto file = log_file()) write_to(file.get(), line + "\n");
 }
 
@@ -79,17 +91,17 @@ std::string warning_text(const std::string& line) { return from_this_rank("warni
 
 void log_error(const std::string& line) {
   const std::string text = error_text(line);
-  write_to(stderr, text);
+  writer(stderr).write(text, longest_wait, LineWriter::Wait::always);  // it may be the last one
   if (const auto file = log_file()) write_to(file.get(), text);
 }
 
 std::future<void> write_apart(const std::string& text) {
-  std::promise<void> told;
-  std::future<void> done = told.get_future();
-  const bool started = run_apart([text, file = log_file(), told = std::move(told)]() mutable {
+  std::promise<void> written;
+  std::future<void> done = written.get_future();
+  const bool started = run_apart([text, file = log_file(), written = std::move(written)]() mutable {
     write_all(STDERR_FILENO, text);
     if (file) write_all(fileno(file.get()), text);
-    told.set_value();
+    written.set_value();
   });
   return started ? std::move(done) : std::future<void>();
 }

@@ -10,7 +10,9 @@ namespace caravan::core {
 
 /// Where lines go. Rank 0 prints to standard output and, once a run folder is open, appends to its log.txt; other
 /// ranks are silent except for warnings of their own and errors. Set once, in main, and by the command that opens a
-/// run. Any thread may log.
+/// run. Any thread may log. Standard output and standard error may be pipes that nobody empties: whoever logs waits two
+/// seconds for them once, and from then on goes on without. What comes late comes in order, and where lines were lost a
+/// warning counts them; log.txt has them all. At its end the process waits two seconds more.
 void log_as_rank(int rank, int world);
 void log_to_file(const std::string& path);
 
@@ -18,7 +20,8 @@ void log_to_file(const std::string& path);
 void log_line(const std::string& line);
 /// One line "warning: …", printed by rank 0 only.
 void log_warning(const std::string& line);
-/// One line on standard error from any rank: "error: …", with the rank when there is more than one.
+/// One line on standard error from any rank: "error: …", with the rank when there is more than one. Always
+/// waits for it, two seconds at most, since it may be the last thing that the process says.
 void log_error(const std::string& line);
 /// What log_error() writes, with the end of the line; the same as a warning.
 std::string error_text(const std::string& line);

@@ -11,6 +11,7 @@
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "io/json_lines.hpp"
+#include "io/metrics_line.hpp"
 #include "report/reports.hpp"
 #include "report/settings.hpp"
 #include "run/lock_holder.hpp"
@@ -22,10 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::string short_text(const json& value) {
-  if (!value.is_number_float()) return value.dump();
+std::string short_text(double value) {
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.5g", value.get<double>());
+  std::snprintf(text.data(), text.size(), "%.5g", value);
   return text.data();
 }
 
@@ -34,15 +34,19 @@ void write_metrics(const fs::path& folder, Page& page) {
   if (!fs::exists(file)) return page.line("last step", "none: training has not begun");
   const std::string line = io::last_line(file);
   if (line.empty()) return page.line("last step", "none yet");
-  const json metrics = json::parse(line, nullptr, false);
-  if (!metrics.is_object() || !metrics.contains("step")) {
-    return page.problem(file.string() + ": its last line is no metrics of a step: " + line);
-  }
+  const auto metrics = io::MetricsLine::from_json(json::parse(line, nullptr, false));
+  if (!metrics) return page.problem(file.string() + ": its last line is no metrics of a step: " + line);
   std::vector<std::string> parts;
-  for (const char* key : {"loss", "held_out_loss", "lr", "grad_norm", "tokens_per_second", "restart"}) {
-    if (metrics.contains(key)) parts.push_back(std::string(key) + " " + short_text(metrics[key]));
-  }
-  page.line("last step", metrics["step"].dump() + ": " + core::join(parts, ", "));
+  const auto part = [&](const char* name, const std::optional<double>& value) {
+    if (value) parts.push_back(std::string(name) + " " + short_text(*value));
+  };
+  part("loss", metrics->loss);
+  part("held_out_loss", metrics->held_out_loss);
+  part("lr", metrics->lr);
+  part("grad_norm", metrics->grad_norm);
+  part("tokens_per_second", metrics->tokens_per_second);
+  parts.push_back(core::concat("restart ", metrics->restart));
+  page.line("last step", core::concat(metrics->step, ": ", core::join(parts, ", ")));
 }
 
 void write_lock(const run::RunFolder& folder, Page& page) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -135,8 +136,8 @@ void RunLock::keep_alive(const std::stop_token& stop) {
 }
 
 void RunLock::refresh() {
-  const std::chrono::nanoseconds looked(looked_.load());
-  const bool long_ago = Clock::now().time_since_epoch() - looked > 2 * interval_ + settling;
+  const std::chrono::duration<double> since(core::elapsed_seconds() - looked_);
+  const bool long_ago = since > 2 * interval_ + settling;
   if ((lost_ || long_ago) && look() == Standing::lost) throw_lost();
 }
 
@@ -176,7 +177,7 @@ RunLock::Standing RunLock::look() {
     standing = look_once();
   }
   if (standing != Standing::unclear) lost_ = standing == Standing::lost;
-  if (standing == Standing::ours) looked_ = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
+  if (standing == Standing::ours) looked_ = core::elapsed_seconds();
   return standing;
 }
 

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdint>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -66,7 +65,7 @@ class RunLock {
   io::FileDescriptor file_;
   std::optional<LockHolder> former_;
   std::atomic<bool> lost_{false};
-  std::atomic<std::int64_t> looked_{0};  // when, by the steady clock
+  std::atomic<double> looked_{0};  // when, by core::elapsed_seconds(), as the others see the heartbeat
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::jthread heart_;

@@ -34,12 +34,11 @@ struct LoopParts {
   SlowRanks* slow_ranks = nullptr;  // looks after each step
 };
 
-/// Steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just time for
-/// a last save before the deadline. Saves when due and before it returns: then no save is under way, and the newest is
-/// of the last step, unless one that was under way took so long that there was no time left for another. A save in the
-/// background is advanced at each boundary at which all ranks have written. `progress` is moved on. Throws AgreedError
-/// (exit 70) when asked to stop, or out of time, before the first step, and what steps and saves throw; a save that is
-/// under way when all ranks throw together is finished before.
+/// Computes steps until the schedule's end, until a rank was asked to stop (core::StopRequest), or until there is just
+/// time for a last save before the deadline, and saves as SaveCycle decides. On return no save is in progress. The
+/// newest checkpoint is of the last step, except when the deadline left no time to begin another save. `progress` is
+/// moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and what steps and
+/// saves throw; a save that is in progress when all ranks throw together is finished before.
 Ended run_loop(const LoopParts& parts, Progress& progress);
 
 }  // namespace caravan::train

@@ -8,6 +8,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "io/metrics_line.hpp"
 
 namespace caravan::train {
 
@@ -59,32 +60,37 @@ void Metrics::sync() { file_->sync(); }
 
 void Metrics::record(const StepReport& report, double seconds, std::optional<double> held_out_loss,
                      const StepExtras& extras) {
-  nlohmann::json line{{"step", report.step},
-                      {"loss", report.loss},
-                      {"ce_loss", report.ce_loss},
-                      {"balance_loss", report.balance_loss},
-                      {"lr", report.lr},
-                      {"grad_norm", report.grad_norm},
-                      {"tokens", report.tokens},
-                      {"response_tokens", report.targets},
-                      {"busiest_expert", report.busiest_expert},
-                      {"idlest_expert", report.idlest_expert},
-                      {"seconds", seconds},
-                      {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
-                      {"restart", restart_}};
-  if (report.dropped) line["dropped_assignments"] = *report.dropped;
-  if (held_out_loss) line["held_out_loss"] = *held_out_loss;
-  if (report.skipped) line["skipped"] = true;
-  if (extras.irregular) line["irregular"] = *extras.irregular;
-  if (extras.profile) line["profile"] = extras.profile->to_json();
+  io::MetricsLine line;
+  line.step = report.step;
+  line.restart = restart_;
+  line.loss = report.loss;
+  line.ce_loss = report.ce_loss;
+  line.balance_loss = report.balance_loss;
+  line.held_out_loss = held_out_loss;
+  line.lr = report.lr;
+  line.grad_norm = report.grad_norm;
+  line.tokens = report.tokens;
+  line.response_tokens = report.targets;
+  line.seconds = seconds;
+  line.tokens_per_second = static_cast<double>(report.tokens) / seconds;
+  line.busiest_expert = report.busiest_expert;
+  line.idlest_expert = report.idlest_expert;
+  line.dropped_assignments = report.dropped;
+  if (report.skipped) line.skipped = true;
+  line.irregular = extras.irregular;
+  line.save_stall_seconds = extras.save.stalled;
+  line.save_seconds = extras.save.durable;
   if (extras.slowest) {
-    line["slowest_rank"] = extras.slowest->rank;
-    line["waited_for_slowest"] = extras.slowest->share;
+    line.slowest_rank = extras.slowest->rank;
+    line.waited_for_slowest = extras.slowest->share;
   }
-  if (extras.save.stalled) line["save_stall_seconds"] = *extras.save.stalled;
-  if (extras.save.durable) line["save_seconds"] = *extras.save.durable;
-  file_->append(line);
+  if (extras.profile) line.profile = extras.profile->to_json();
+  file_->append(line.to_json());
+  log_interval(report, seconds, held_out_loss, extras);
+}
 
+void Metrics::log_interval(const StepReport& report, double seconds, std::optional<double> held_out_loss,
+                           const StepExtras& extras) {
   interval_seconds_ += seconds;
   interval_tokens_ += report.tokens;
   ++interval_steps_;

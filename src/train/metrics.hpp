@@ -17,7 +17,7 @@ struct SaveTimes {
   std::optional<double> durable;  // from the begin of the save that was finished there until all ranks had written
 };
 
-/// What is told of only some steps.
+/// What only some steps have.
 struct StepExtras {
   std::optional<StepProfile> profile{};
   std::optional<nlohmann::json> irregular{};  // of NumericsGuard
@@ -25,7 +25,8 @@ struct StepExtras {
   std::optional<SlowRank> slowest{};
 };
 
-/// What a run says of its steps: RUN/metrics.jsonl, one line a step, and a log line per interval. Made on rank 0.
+/// What a run says of its steps: RUN/metrics.jsonl, one io::MetricsLine a step, and a log line per interval. Made on
+/// rank 0.
 class Metrics {
  public:
   /// Reads what earlier starts wrote and changes nothing, so that this start may still be refused for another reason.
@@ -34,10 +35,10 @@ class Metrics {
   Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most);
 
   /// Cuts the file behind step `resumed_at`: what comes after is computed again. Before everything below but restart().
-  /// Throws (exit 2) as the constructor does, where the step is a later one than that was told.
+  /// Throws (exit 2) as the constructor does, where the step is a later one than `resumed_at_most`.
   void open(std::int64_t resumed_at, std::int64_t last_step, std::int64_t log_every);
 
-  /// How often the run was started before, as far as its metrics tell.
+  /// How often the run was started before, as far as its metrics say.
   std::int64_t restart() const { return restart_; }
   /// Steps that were computed before but lie beyond the checkpoint.
   std::int64_t recomputed() const { return recomputed_; }
@@ -57,6 +58,8 @@ class Metrics {
     std::int64_t after_step;  // the newest one before it
   };
   void require_sound(std::int64_t step) const;
+  void log_interval(const StepReport& report, double seconds, std::optional<double> held_out_loss,
+                    const StepExtras& extras);
 
   std::filesystem::path path_;
   std::int64_t newest_ = 0;              // step

@@ -11,16 +11,16 @@
 namespace caravan::train {
 namespace {
 
-constexpr std::size_t window = 20;     // losses that make the usual one
-constexpr std::size_t enough = 10;     // fewer say too little
-constexpr std::size_t most_told = 16;  // sequences in a log line; metrics.jsonl has all
+constexpr std::size_t window = 20;      // losses that make the usual one
+constexpr std::size_t enough = 10;      // fewer say too little
+constexpr std::size_t most_named = 16;  // sequences in a log line; metrics.jsonl has all
 
 std::string describe_sequences(const data::GlobalBatch& batch) {
   std::string text = "sequences";
-  for (std::size_t i = 0; i < std::min(most_told, batch.samples.size()); ++i) {
+  for (std::size_t i = 0; i < std::min(most_named, batch.samples.size()); ++i) {
     text += core::concat(i > 0 ? ", " : " ", batch.samples[i].sequence);
   }
-  if (batch.samples.size() > most_told) text += core::concat(" and ", batch.samples.size() - most_told, " more");
+  if (batch.samples.size() > most_named) text += core::concat(" and ", batch.samples.size() - most_named, " more");
   return text;
 }
 

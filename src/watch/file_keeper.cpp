@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
 
 namespace caravan::watch {
@@ -89,12 +90,11 @@ bool FileKeeper::wait_for(const Task& task, const std::function<bool()>& came, c
     shared_->tasks.push_back(task);
   }
   shared_->wake.notify_all();
-  // Slices are counted, not time: while the whole job is suspended, nobody is late.
-  const auto most = static_cast<std::int64_t>(shared_->times.patience / Seconds(slice).count()) + 1;
-  for (std::int64_t i = 0; i < most; ++i) {
+  const core::AwakeStopwatch stopwatch;
+  do {
     if (came()) return true;
     if (give_up()) return false;
-  }
+  } while (stopwatch.seconds() < shared_->times.patience);
   silent_since_ = shared_->rounds;
   return false;
 }

@@ -218,7 +218,7 @@ std::string describe_alone(const std::vector<RankState>& states) {
   return core::concat("no rank waits for another, and none goes on: ", sentence(lines), advice);
 }
 
-bool is_to_tell(const std::vector<RankState>& states, int asking, double deadline) {
+bool is_to_warn(const std::vector<RankState>& states, int asking, double deadline) {
   const std::vector<int> late = find_late(states, asking).ranks;
   // Who has ceased to work not long ago is not known to hang yet, nor to work.
   if (!hung(late, states, deadline / 4).empty()) return false;

@@ -41,7 +41,7 @@ std::string describe_alone(const std::vector<RankState>& states);
 
 /// Whether `asking`, which has waited for the deadline, is to say whom it waits for: all of them have shown a sign of
 /// progress in the last quarter of that time, and no rank before it has waited for the same ones for half of it.
-bool is_to_tell(const std::vector<RankState>& states, int asking, double deadline);
+bool is_to_warn(const std::vector<RankState>& states, int asking, double deadline);
 
 /// One line, for a person, on the late ranks that `asking` waits for and goes on waiting for, since they work.
 std::string describe_work(const std::vector<RankState>& states, int asking);

@@ -123,7 +123,7 @@ std::string MainThread::stack(double seconds, const std::function<void()>& meanw
   while ((count = depth.load()) == 0) {
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) {
       std::string where = proc_file(task_, "wchan");
-      if (where.empty() || where == "0") where = "a place that it does not tell";
+      if (where.empty() || where == "0") where = "an unknown place";
       return "no stack: the thread does not come back from the kernel, where it waits in " + where;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));

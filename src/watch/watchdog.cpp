@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "core/awake_clock.hpp"
 #include "core/background_thread.hpp"
 #include "core/error.hpp"
 #include "core/host_name.hpp"
@@ -14,10 +15,6 @@ namespace caravan::watch {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
 
 std::int64_t nanoseconds_since_1970() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -86,9 +83,9 @@ bool Watchdog::ended_after(double seconds) {
 }
 
 std::optional<double> Watchdog::passed_in(double seconds) {
-  const auto start = Clock::now();
+  const core::AwakeStopwatch stopwatch;
   if (ended_after(seconds)) return std::nullopt;
-  return std::min(seconds_between(start, Clock::now()), 2 * seconds);
+  return stopwatch.seconds();
 }
 
 RankState Watchdog::own() const { return state_of(*pages_->of(pages_->rank()), host_); }
@@ -120,7 +117,7 @@ void Watchdog::look(const RankState& now, double passed) {
     // The ranks look one after the other: often the first one's report is the end. Rank 0's is in the run's log, too.
     look_at_ = timing_.deadline + timing_.again * pages_->rank() / pages_->ranks();
     yielded_ = 0;
-    told_at_.reset();
+    warned_at_.reset();
     if (std::exchange(put_off_, false)) activity().set_patience(timing_.patience);
   }
   quiet_ = !now.waiting && same && signs == signs_ ? quiet_ + passed : 0;
@@ -167,7 +164,7 @@ void Watchdog::look_for_late(const RankState& waiting) {
   if (finding.kind == Finding::Kind::late && finding.ranks.empty()) {
     put_off_ = true;
     activity().set_patience(timing_.patience + own().seconds);  // at least what the collective itself has counted
-    tell_who_is_waited_for(states);
+    warn_who_is_waited_for(states);
     return;
   }
   if (!leads()) return;

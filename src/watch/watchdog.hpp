@@ -61,8 +61,8 @@ class Watchdog {
   void watch();
   /// Waits, shorter when the watchdog ends: then true.
   bool ended_after(double seconds);
-  /// The same, and the time that passed, but not much more than was asked for: while a job is suspended, or a script
-  /// stops it, nobody is late.
+  /// The same, and the time that passed without that for which the process was stopped: while a job is suspended, or a
+  /// script stops it, nobody is late.
   std::optional<double> passed_in(double seconds);
 
   RankState own() const;
@@ -72,7 +72,7 @@ class Watchdog {
   /// it. Ends the process when the main thread neither goes on nor throws it in time.
   bool void_verdict(const std::function<bool()>& still_waits, const std::string& text);
   /// Of the ranks that this one waits for and that work, now and then; unless another rank says the same.
-  void tell_who_is_waited_for(const std::vector<RankState>& states);
+  void warn_who_is_waited_for(const std::vector<RankState>& states);
   void end_if_nobody_waits();
   /// Ends the process when it has been for too long.
   bool error_is_on_its_way(double passed);
@@ -104,14 +104,14 @@ class Watchdog {
   // Of the thread that watches:
   RankState before_;
   std::uint64_t signs_ = 0;
-  double waited_ = 0;              // in the same collective
-  double look_at_ = 0;             // for the late rank, when it has waited so long
-  bool put_off_ = false;           // the collective's own deadline
-  std::optional<double> told_at_;  // `waited_`, when it was last told who is waited for
-  std::future<void> told_;         // when that has been written
-  double quiet_ = 0;               // without any sign of progress
-  double stuck_ = 0;               // since an error is on its way
-  int yielded_ = 0;                // to another rank of this node that was to report
+  double waited_ = 0;                  // in the same collective
+  double look_at_ = 0;                 // for the late rank, when it has waited so long
+  bool put_off_ = false;               // the collective's own deadline
+  std::optional<double> warned_at_;    // `waited_`, when the last such warning began to be written
+  std::future<void> warning_written_;  // of the last warning
+  double quiet_ = 0;                   // without any sign of progress
+  double stuck_ = 0;                   // since an error is on its way
+  int yielded_ = 0;                    // to another rank of this node that was to report
   bool files_answer_ = true;
   std::map<int, RankState> elsewhere_;  // of ranks of other nodes, when last read
   bool stack_given_ = false;            // for the alarm

@@ -98,13 +98,14 @@ Finding Watchdog::judge(const std::vector<RankState>& states) const {
   return finding;
 }
 
-void Watchdog::tell_who_is_waited_for(const std::vector<RankState>& states) {
-  if (told_at_ && waited_ - *told_at_ < timing_.deadline) return;
+void Watchdog::warn_who_is_waited_for(const std::vector<RankState>& states) {
+  if (warned_at_ && waited_ - *warned_at_ < timing_.deadline) return;
   // A line is dropped while nobody takes the former one.
-  if (told_.valid() && told_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
-  if (!is_to_tell(states, pages_->rank(), timing_.deadline)) return;
-  told_at_ = waited_;
-  told_ = core::write_apart(core::warning_text(describe_work(states, pages_->rank())));
+  if (warning_written_.valid() && warning_written_.wait_for(std::chrono::seconds(0)) != std::future_status::ready)
+    return;
+  if (!is_to_warn(states, pages_->rank(), timing_.deadline)) return;
+  warned_at_ = waited_;
+  warning_written_ = core::write_apart(core::warning_text(describe_work(states, pages_->rank())));
 }
 
 bool Watchdog::leads() {

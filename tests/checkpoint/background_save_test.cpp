@@ -21,7 +21,10 @@ namespace {
 
 constexpr std::int64_t columns = 512;
 
-std::unique_ptr<comm::Communicator> make_test_world() { return comm::make_world(60); }
+std::unique_ptr<comm::Communicator> make_test_world() {
+  core::awake_seconds();  // the clock's thread stays, whichever test comes first
+  return comm::make_world(60);
+}
 
 // Rank 0's scratch folder on all ranks.
 std::filesystem::path shared(comm::Communicator& world, const test::ScratchFolder& scratch) {
@@ -153,7 +156,7 @@ TEST_CASE("values that change while the writer is at work do not reach the file"
   world->barrier("done");
 }
 
-TEST_CASE("a writer that fails takes all ranks along at their next stroke, and leaves no manifest") {
+TEST_CASE("a writer that fails takes all ranks along, and leaves no manifest") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
   const auto checkpoints = shared(*world, scratch);
@@ -176,7 +179,7 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
   std::vector<checkpoint::Piece> pieces = rows.pieces();
   core::ExitCode code = core::ExitCode::bad_input;
   std::string text;
-  bool sealing = false;
+  bool committing = false;
   SECTION("because a file cannot be written") {
     // A folder in the place of the last rank's shard, made after begin() has cleared the way, must be met by its
     // writer: so it is made by the copying of that rank's first piece.
@@ -199,16 +202,16 @@ TEST_CASE("a writer that fails takes all ranks along at their next stroke, and l
     text = "no space left";
   }
   SECTION("because rank 0 cannot write what belongs to no rank") {
-    sealing = true;
+    committing = true;
     text = "master.h5";
   }
   SECTION("because rank 0 may not") {
-    sealing = refused = true;
+    committing = refused = true;
     text = "the lock is lost";
   }
   save.begin({.folder = folder, .step = 2}, pieces);
   wait(save);
-  if (sealing) {
+  if (committing) {
     if (world->rank() == 0 && !refused) std::filesystem::create_directories(folder / "master.h5" / "in the way");
     CHECK_FALSE(save.advance());
     wait(save);

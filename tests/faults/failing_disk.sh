@@ -83,3 +83,18 @@ start_once both shard-00002.h5 $broken 2 || fail "damage after a hiccup: exit $?
 expect_output "resumed $(checkpoint_folder both 3),"
 expect_same_curve both calm
 say "damage beside a hiccup: exit 76, then back to step 3"
+
+# Another job truncates the packed file while the ranks have it mapped: all that the kernel can do then is to send SIGBUS.
+copy_run origin truncated
+start_in_background train "--run.folder=$work/truncated" --train.steps=1000000 --checkpoint.every=1000000
+wait_for_step truncated 2
+cp -- "$work/instructions.packed" "$work/whole.packed"
+: >"$work/instructions.packed"
+go_on
+wait_for_end
+cp -- "$work/whole.packed" "$work/instructions.packed"
+[ "$status" -eq 76 ] || fail "a packed file that was truncated: exit $status instead of 76"
+grep '^error' "$work/output" | grep -qF -- "cannot read $work/instructions.packed" || fail "no message names the packed file"
+start train "--run.folder=$work/truncated" || fail "the start after a truncated packed file ended with $?"
+expect_same_curve truncated calm
+say "truncated: exit 76, and the next start ends with the undisturbed curve"

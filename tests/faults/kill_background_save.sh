@@ -10,7 +10,7 @@ make_origin 40 3 4 2 2
 copy_run origin calm
 start train "--run.folder=$work/calm" --checkpoint.asynchronous=false || fail "the undisturbed run ended with $?"
 
-# kill_in NUMBER writing|between|sealing
+# kill_in NUMBER writing|between|committing
 kill_in() {
   local run=killed-$1 from unfinished=
   copy_run origin "$run"
@@ -21,7 +21,7 @@ kill_in() {
     saving "$run" || continue
     case $2 in
       writing) [ "$(writers)" -eq 0 ] || break ;;
-      sealing) [ "$(writers caravan-seal)" -eq 0 ] || break ;;
+      committing) [ "$(writers caravan-commit)" -eq 0 ] || break ;;
       between)
         local shards=("$(checkpoint_folder "$run" "$unfinished")"/shard-*.h5)
         if [ "$(writers)" -eq 0 ] && [ ${#shards[@]} -eq "$ranks" ] && [ -e "${shards[0]}" ]; then break; fi
@@ -32,7 +32,7 @@ kill_in() {
   wait_for_end
   [ "$status" -ne 0 ] || fail "run $1 ended with 0 though it was killed"
   from=$(last_checkpoint "$run")
-  if [ "$2" != sealing ] || [ "$from" -ne "$unfinished" ]; then
+  if [ "$2" != committing ] || [ "$from" -ne "$unfinished" ]; then
     local missed=$unfinished
     saving "$run" || fail "run $1: the checkpoint of step $missed was committed by nobody"
     [ "$from" -lt "$unfinished" ] || fail "run $1: checkpoint $from is newer than the unfinished one of step $unfinished"
@@ -44,7 +44,7 @@ kill_in() {
   say "run $1: killed $2, at the save of step $unfinished; went on from $from, and all $steps steps are equal"
   rm -rf -- "${work:?}/$run"
 }
-for where in writing between sealing; do
+for where in writing between committing; do
   met=0
   for number in 1 2 3 4; do
     if [ "$met" -lt 2 ] && kill_in "$number" "$where"; then met=$((met + 1)); fi

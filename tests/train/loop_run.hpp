@@ -118,30 +118,27 @@ struct Run : train::Saver {
 
   MemorySource state() { return whole_state(trainer.optimizer(), model.parameters.specs(), grid.context); }
 
-  // The saver: a stroke is written on a rank when it has been asked for that often, on the first at once. In the
+  // The saver: a stage is written on a rank when it has been asked for that often, on the first at once. In the
   // background there are two.
   bool in_background() const override { return polls > 0; }
   void begin(const train::Progress& now, std::optional<double> held_out_loss, bool doubtful) override {
     CHECK_FALSE(begun);
     begun = now.step;
     asked = 0;
-    strokes = in_background() ? 2 : 1;
+    stages = in_background() ? 2 : 1;
     losses[now.step] = held_out_loss;
     if (doubtful) doubts.push_back(now.step);
     saved[now.step] = {now.to_json(), state()};
   }
-  bool under_way() const override { return begun.has_value(); }
-  bool written(std::chrono::milliseconds) override {
+  train::Writing look(std::chrono::milliseconds) override {
     REQUIRE(begun);
-    return grid.context.grid.rank() == 0 || asked++ >= polls;
+    return {.done = grid.context.grid.rank() == 0 || asked++ >= polls, .seconds = write_seconds, .silent = silence};
   }
-  double silent() const override { return silence; }
   std::string writing() const override { return "the save of step " + std::to_string(*begun); }
-  double seconds() const override { return write_seconds; }
   std::optional<std::string> advance() override {
     CHECK((grid.context.grid.rank() == 0 || asked > polls));
     asked = 0;
-    if (--strokes > 0) return std::nullopt;
+    if (--stages > 0) return std::nullopt;
     saves.push_back(*begun);
     commits.push_back(progress.step);
     begun.reset();
@@ -160,7 +157,7 @@ struct Run : train::Saver {
   std::map<std::string, at::Tensor> whole;
   int polls = 0;
   int asked = 0;
-  int strokes = 0;
+  int stages = 0;
   double silence = 0, write_seconds = 0.25, save_seconds = 0;
   std::optional<std::int64_t> begun;
   Steps saves, commits, doubts, evaluations, boundaries;

@@ -47,7 +47,7 @@ TEST_CASE("the last save is begun while there is time for it") {
   CHECK(one.go(0, 0) == train::Ended::stopped);
   CHECK(one.progress.step == 1);
   CHECK(one.saves == Steps{1});
-  CHECK_FALSE(one.under_way());
+  CHECK_FALSE(one.begun);
 
   Run none(grid, data.file);
   none.deadline = {first ? std::optional(now + 1000) : std::nullopt, 5, 996};
@@ -62,7 +62,7 @@ TEST_CASE("the last save is begun while there is time for it") {
   CHECK(due.go(1, 0) == train::Ended::stopped);
   CHECK(due.saves == Steps{1});
 
-  // Two strokes of 200 s: that the save of step 1 took as long is known after step 2, when that of step 2 is begun, and
+  // Two stages of 200 s: that the save of step 1 took as long is known after step 2, when that of step 2 is begun, and
   // then there is no time for that one, another and step 3's evaluation, which is given up.
   Run evaluating(grid, data.file);
   evaluating.polls = 1;
@@ -82,7 +82,7 @@ TEST_CASE("the last save is begun while there is time for it") {
   CHECK(slow.go(1, 0) == train::Ended::stopped);
   CHECK(slow.progress.step == 3);
   CHECK(slow.saves == Steps{1, 2});
-  CHECK_FALSE(slow.under_way());
+  CHECK_FALSE(slow.begun);
 
   // And when that of step 4 counts, none that is known to take longer than what is left is begun after step 5.
   Run counted(grid, data.file);

@@ -150,7 +150,7 @@ TEST_CASE("a save in the background moves on at the first boundary at which all 
       run.metrics = &metrics.emplace(run_folder.path(), 0);
       metrics->open(0, last_step, 1000);
     }
-    // Asked once at each boundary: written at the second one after a stroke; a last save is waited for.
+    // Asked once at each boundary: written at the second one after a stage begins; a last save is waited for.
     run.polls = 1;
     CHECK(run.go(3, 0) == train::Ended::finished);
     CHECK(run.saves == Steps{3, 6});
@@ -179,14 +179,14 @@ TEST_CASE("a save in the background moves on at the first boundary at which all 
     ending.ends_at = 3;
     test::expect_error(core::ExitCode::numerics, {"not finite"}, [&] { ending.go(2, 3); });
     CHECK(ending.saves == Steps{2});
-    CHECK_FALSE(ending.under_way());
+    CHECK_FALSE(ending.begun);
     // A failure is everybody's, and nothing is under way then.
     Run failing(grid, data.file);
     failing.polls = 1;
     failing.fails_at = 3;
     test::expect_error(core::ExitCode::storage_full, {"no space"}, [&] { failing.go(3, 0); });
     CHECK(failing.progress.step == (alone ? 5 : 6));
-    CHECK_FALSE(failing.under_way());
+    CHECK_FALSE(failing.begun);
   }
 }
 

@@ -187,15 +187,15 @@ TEST_CASE("who has waited for long for late ranks that work says so, first of th
   for (const int rank : {2, 4, 6}) job.wait(rank, dp_of(rank), 11, "sum gradients");  // for 0, so for 1
   job.wait(5, tp_of(5), 12, "gather");                                                // for 4, so for 1
   job.wait(7, dp_of(7), 11, "sum gradients");  // for 1, 3 and, by way of 5, for 1
-  CHECK(is_to_tell(job.states, 0, deadline));
-  for (const int rank : {2, 4, 5, 6}) CHECK_FALSE(is_to_tell(job.states, rank, deadline));
-  CHECK(is_to_tell(job.states, 7, deadline));
+  CHECK(is_to_warn(job.states, 0, deadline));
+  for (const int rank : {2, 4, 5, 6}) CHECK_FALSE(is_to_warn(job.states, rank, deadline));
+  CHECK(is_to_warn(job.states, 7, deadline));
   job[0].seconds = waited - 1;
-  CHECK(is_to_tell(job.states, 2, deadline));
-  CHECK_FALSE(is_to_tell(job.states, 4, deadline));
+  CHECK(is_to_warn(job.states, 2, deadline));
+  CHECK_FALSE(is_to_warn(job.states, 4, deadline));
   job[3].quiet = deadline / 4 + 1;
-  CHECK(is_to_tell(job.states, 2, deadline));
-  CHECK_FALSE(is_to_tell(job.states, 7, deadline));
+  CHECK(is_to_warn(job.states, 2, deadline));
+  CHECK_FALSE(is_to_warn(job.states, 7, deadline));
   CHECK(
       describe_work(job.states, 0) ==
       "rank 1 (host n00) is late: it computes since 11 min 40 s in step 41, phase backward, after \"gather\" (number "

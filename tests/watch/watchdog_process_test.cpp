@@ -186,7 +186,7 @@ TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memo
         }) == 0);
 }
 
-TEST_CASE("a rank that works is told to be waited for, in the log as on standard error, once per deadline") {
+TEST_CASE("a rank that works is reported as waited for, in the log as on standard error, once per deadline") {
   constexpr int lines = 4;
   const test::ScratchFolder scratch;
   const auto begin = Clock::now();
@@ -196,11 +196,11 @@ TEST_CASE("a rank that works is told to be waited for, in the log as on standard
     const FileRank other(zero.folder, 1, /*beats=*/true, /*works=*/true);
     const auto watchdog = zero.start();
     zero.wait();
-    const auto told = [&] {
+    const auto warned = [&] {
       const std::string log = test::read_text(scratch / "log.txt");
       return std::count(log.begin(), log.end(), '\n') >= lines;
     };
-    if (!comes(told)) _exit(2);
+    if (!comes(warned)) _exit(2);
     _exit(std::chrono::duration<double>(Clock::now() - begin).count() >= lines * deadline ? 0 : 3);
   });
   CHECK(code == 0);
