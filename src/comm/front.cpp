@@ -3,11 +3,12 @@
 
 #include <sched.h>
 
-#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "comm/ordered_sum.hpp"
+#include "core/awake_clock.hpp"
 #include "core/error.hpp"
 #include "watch/activity.hpp"
 
@@ -107,8 +108,7 @@ void Front::finish(Transfer& transfer, const Call& call) const {
   const auto start = Clock::now();
   watch::Activity& activity = watch::activity();
   activity.wait(waiting_.slot, call.number, call.operation.c_str(), start);
-  double waited = 0;  // without the time for which this process itself stood still, suspended with its job
-  auto looked = start;
+  std::optional<core::AwakeStopwatch> waited;  // without the time for which the process was suspended with its job
   for (std::int64_t tries = 0;; ++tries) {
     if (naming(call, [&] { return transfer.done(); })) {
       const auto now = Clock::now();
@@ -127,11 +127,8 @@ void Front::finish(Transfer& transfer, const Call& call) const {
     if (activity.has_verdict()) {
       if (const auto verdict = activity.take_verdict()) throw core::Error(core::ExitCode::peer_lost, *verdict);
     }
-    constexpr double longest_round = 5;
-    const auto now = Clock::now();
-    waited += std::min(longest_round, std::chrono::duration<double>(now - looked).count());
-    looked = now;
-    if (waited > waiting_.deadline_seconds + activity.patience()) {
+    if (!waited) waited.emplace();
+    if (waited->seconds() > waiting_.deadline_seconds + activity.patience()) {
       give_up(core::concat("the other ranks did not answer for ", waiting_.deadline_seconds, " s in ", what(call),
                            "; one of them is lost or hangs. Start the job again: it resumes from the newest "
                            "checkpoint"));
