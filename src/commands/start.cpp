@@ -11,7 +11,13 @@
 namespace caravan::commands {
 namespace {
 
-at::ScalarType compute_type(const std::string& precision) { return precision == "bf16" ? at::kBFloat16 : at::kFloat; }
+at::ScalarType compute_type(train::Precision precision) {
+  switch (precision) {
+    case train::Precision::bf16: return at::kBFloat16;
+    case train::Precision::fp32: return at::kFloat;
+  }
+  core::internal_error("no precision ", static_cast<int>(precision));
+}
 
 }  // namespace
 
@@ -107,7 +113,7 @@ Model::Model(const Session& session, const family::ModelSpec& spec, const layout
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
-      parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
+      parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib.bytes() / 4) {
   parameters.load_frozen(StoppableSource(source));
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }

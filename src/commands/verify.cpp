@@ -68,7 +68,7 @@ std::map<std::string, std::string> read_flags(const std::vector<std::string>& ar
 Request read_request(const std::map<std::string, std::string>& given) {
   Request request;
   // The reference is another program's, mostly fp32: only there does every wrong weight show.
-  request.config.train.precision = "fp32";
+  request.config.train.precision = train::Precision::fp32;
   for (const auto& [name, value] : given) {
     if (name == "model") request.model = value;
     if (name == "adapter") request.adapter = value;
@@ -131,7 +131,7 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
 evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::ReferenceFile& reference,
                                       const evaluate::LogitDifference& difference, std::int64_t layers) {
   if (request.tolerance) return {*request.tolerance, 0};
-  const bool rounded = reference.is_rounded() || request.config.train.precision == "bf16";
+  const bool rounded = reference.is_rounded() || request.config.train.precision == train::Precision::bf16;
   return rounded ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
 }
 
@@ -145,7 +145,7 @@ int run(const Request& request, comm::Communicator& world) {
   Model model(session, opened.spec, opened.source());
   comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });
   core::log("verifying ", request.model, request.adapter.empty() ? "" : " with " + request.adapter, " against ",
-            request.reference, " on ", model.grid.describe(), ", in ", request.config.train.precision);
+            request.reference, " on ", model.grid.describe(), ", in ", core::spelling(request.config.train.precision));
   const evaluate::LogitDifference difference = evaluate::compare_logits(
       model.context, *model.decoder, reference->texts(),
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return reference->logits(text, first, rows); });

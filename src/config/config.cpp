@@ -28,6 +28,15 @@ void append_section(std::string& text, const Field& field, std::string& section)
   text += (text.empty() ? "[" : "\n[") + section + "]\n";
 }
 
+struct AsJson {
+  template <typename Value>
+  nlohmann::ordered_json operator()(const Value* value) const {
+    return *value;
+  }
+  nlohmann::ordered_json operator()(const core::Mebibytes* value) const { return value->count; }
+  nlohmann::ordered_json operator()(const core::Choice& value) const { return std::string(value.name()); }
+};
+
 }  // namespace
 
 std::vector<Field> fields_of(Config& config) {
@@ -69,7 +78,7 @@ std::string json(const Config& config) {
   Config values = config;
   nlohmann::ordered_json object;
   for (const Field& field : fields_of(values)) {
-    std::visit([&](const auto* value) { object[field.section][field.key] = *value; }, field.target);
+    object[field.section][field.key] = std::visit(AsJson(), field.target);
   }
   return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

@@ -14,7 +14,8 @@ namespace caravan::config {
 
 /// One setting of a Config: where its value is and what a room says about it.
 struct Field {
-  using Target = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::string>*>;
+  using Target = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::string>*, core::Mebibytes*,
+                              core::Choice>;
 
   std::string section;
   std::string key;
@@ -33,7 +34,13 @@ class FieldList {
 
   template <typename Value>
   void operator()(const char* key, Value& value, core::Range range, std::string_view help) {
-    fields_.push_back({section_, key, &value, std::move(range), help});
+    if constexpr (core::Spelled<Value>) {
+      const core::Choice choice(value);
+      range.choices.assign(choice.names().begin(), choice.names().end());
+      fields_.push_back({section_, key, choice, std::move(range), help});
+    } else {
+      fields_.push_back({section_, key, &value, std::move(range), help});
+    }
   }
 
   std::vector<Field> take() { return std::move(fields_); }

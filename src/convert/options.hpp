@@ -23,11 +23,15 @@ struct UpcycleOptions {
   }
 };
 
+/// Element type of the exported tensors; automatic: the base's, or float32 for an adapter.
+enum class ExportType : std::uint8_t { automatic, float32, bfloat16, float16 };
+constexpr std::array<std::string_view, 4> spellings(ExportType) { return {"auto", "float32", "bfloat16", "float16"}; }
+
 /// Section [export]: the Hugging Face folder that a checkpoint becomes.
 struct ExportOptions {
   std::string folder;
   bool merge = true;
-  std::string dtype = "auto";
+  ExportType dtype = ExportType::automatic;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -37,7 +41,7 @@ struct ExportOptions {
     visit("merge", merge, core::flag(),
           "true: the whole model, with LoRA in its weights; false: a PEFT adapter for model.base, with the mixture in "
           "its subfolder pesc");
-    visit("dtype", dtype, core::one_of({"auto", "float32", "bfloat16", "float16"}),
+    visit("dtype", dtype, core::choice(),
           "element type of the exported tensors; auto: the base's torch_dtype, or float32 when merge = false");
   }
 };

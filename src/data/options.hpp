@@ -7,16 +7,39 @@
 
 namespace caravan::data {
 
+/// The text around a record, from the official PESC code:
+///   <bos> + ("### System:\n{instruction}\n" if not empty) + "### Human:\n{input}\n### Assistant:\n" + "{output}<eos>"
+///   <bos> + "{corpus}<eos>"                                                        when the record has a corpus
+enum class TemplateKind : std::uint8_t {
+  /// One bos (none if the tokenizer has none); all turns, each answer with its eos labelled; texts of the record never
+  /// become special tokens; prompt and answer are encoded apart, so the label mask is exact and a prompt has the
+  /// same tokens in training and in generation.
+  idae,
+  /// What the official code does, literally: a tokenizer that adds bos gives two, one without bos gets the text "None",
+  /// special tokens' texts are parsed, the source's tokens are counted without id 0 (so a literal <unk> moves
+  /// the mask), only one turn.
+  idae_official,
+};
+constexpr std::array<std::string_view, 2> spellings(TemplateKind) { return {"idae", "idae_official"}; }
+
+/// Which documents share a sequence: none, or those that follow each other, while they fit.
+enum class Packing : std::uint8_t { none, simple };
+constexpr std::array<std::string_view, 2> spellings(Packing) { return {"none", "simple"}; }
+
+/// What a damaged record does: it ends the program, or is left out and counted.
+enum class OnError : std::uint8_t { stop, skip };
+constexpr std::array<std::string_view, 2> spellings(OnError) { return {"stop", "skip"}; }
+
 /// Section [data].
 struct Options {
   std::string source;
   std::string packed;
   std::int64_t held_out_every = 0;
   std::string held_out;
-  std::string prompt_template = "idae";
-  std::string packing = "none";
+  TemplateKind prompt_template = TemplateKind::idae;
+  Packing packing = Packing::none;
   std::int64_t max_prompt = 0;
-  std::string on_error = "stop";
+  OnError on_error = OnError::stop;
   std::string tokenizer;
 
   template <typename Visitor>
@@ -29,14 +52,13 @@ struct Options {
           "n: records whose index is divisible by n go to the held-out file; 0: none");
     visit("held_out", held_out, core::path(),
           "packed token file of the held-out records; empty: packed + \".heldout\"");
-    visit("template", prompt_template, core::one_of({"idae", "idae_official"}),
+    visit("template", prompt_template, core::choice(),
           "text around a record; idae_official repeats the official code with its traps");
-    visit("packing", packing, core::one_of({"none", "simple"}),
+    visit("packing", packing, core::choice(),
           "none: one record per sequence; simple: records in order share a sequence while they fit");
     visit("max_prompt", max_prompt, core::whole(0, 1'000'000'000, "tokens"),
           "records with a longer prompt are left out; 0: no limit");
-    visit("on_error", on_error, core::one_of({"stop", "skip"}),
-          "a damaged record stops the program, or is left out and counted");
+    visit("on_error", on_error, core::choice(), "a damaged record stops the program, or is left out and counted");
     visit("tokenizer", tokenizer, core::path(), "tokenizer.model or its folder; empty: the folder in model.base");
   }
 };

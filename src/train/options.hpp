@@ -2,8 +2,13 @@
 #pragma once
 
 #include "core/options.hpp"
+#include "model/modes.hpp"
 
 namespace caravan::train {
+
+/// Number format of matrices and activations in the computation.
+enum class Precision : std::uint8_t { bf16, fp32 };
+constexpr std::array<std::string_view, 2> spellings(Precision) { return {"bf16", "fp32"}; }
 
 /// Section [train]. The defaults are the published recipe (Wu et al., EMNLP 2024, and its code).
 struct Options {
@@ -21,18 +26,18 @@ struct Options {
   double eps = 1e-8;
   double weight_decay = 0;
   double balance_loss = 0.01;
-  std::string balance_scope = "batch";
+  model::BalanceScope balance_scope = model::BalanceScope::batch;
   double expert_dropout = 0.1;
-  std::string precision = "bf16";
-  std::string recompute = "none";
-  std::int64_t exchange_mib = 1024;
+  Precision precision = Precision::bf16;
+  model::Recompute recompute = model::Recompute::none;
+  core::Mebibytes exchange_mib{1024};
   double capacity = 0;
   std::int64_t seed = 42;
   std::int64_t log_every = 10;
   bool shuffle = true;
   std::int64_t max_skipped = 5;
   double spike = 2;
-  std::int64_t bucket_mib = 32;
+  core::Mebibytes bucket_mib{32};
   bool profile = false;
 
   template <typename Visitor>
@@ -54,13 +59,13 @@ struct Options {
     visit("eps", eps, core::above(0, 1), "AdamW: added to the root of the second moment");
     visit("weight_decay", weight_decay, core::real(0, 1), "AdamW: decoupled decay, times lr");
     visit("balance_loss", balance_loss, core::real(0, 1e3), "weight of the experts' load balance; 0: off");
-    visit("balance_scope", balance_scope, core::one_of({"batch", "sequence"}),
+    visit("balance_scope", balance_scope, core::choice(),
           "over which tokens the balance is measured: a micro-step of all ranks, or each sequence");
     visit("expert_dropout", expert_dropout, core::real(0, 0.999),
           "probability that an input of an expert is zeroed in training");
-    visit("precision", precision, core::one_of({"bf16", "fp32"}),
+    visit("precision", precision, core::choice(),
           "number format of the computation; what is trained and its optimizer are fp32 in both");
-    visit("recompute", recompute, core::one_of({"none", "selective", "full"}),
+    visit("recompute", recompute, core::choice(),
           "what backward computes again instead of keeping it, with the same results: selective keeps half of the "
           "activations for 5 to 10 % more time, full a ninth for 30 to 50 %");
     visit(

@@ -45,6 +45,19 @@ std::string error_of(const std::string& text, const Arguments& arguments = {}) {
   return "no error";
 }
 
+/// Gives a setting another value.
+struct Change {
+  void operator()(bool* value) const { *value = !*value; }
+  void operator()(std::int64_t* value) const { *value += 1; }
+  void operator()(double* value) const { *value += 1; }
+  void operator()(std::string* value) const { *value += "x"; }
+  void operator()(std::vector<std::string>* value) const { value->push_back("x"); }
+  void operator()(caravan::core::Mebibytes* value) const { value->count += 1; }
+  void operator()(const caravan::core::Choice& value) const {
+    CHECK(value.choose(value.names()[value.name() == value.names()[0] ? 1 : 0]));
+  }
+};
+
 }  // namespace
 
 TEST_CASE("the defaults are the published recipe") {
@@ -162,6 +175,42 @@ TEST_CASE("dump is read back to the same values and JSON") {
   CHECK(parsed["lora"]["targets"].size() == 2);
 }
 
+TEST_CASE("modes and sizes are spelled as they are in files, help and checkpoints") {
+  using namespace caravan;
+  const Config config =
+      load("", {"--train.precision=fp32", "--train.recompute=selective", "--train.balance_scope=sequence",
+                "--data.template=idae_official", "--data.packing=simple", "--data.on_error=skip",
+                "--export.dtype=bfloat16", "--train.exchange_mib=3"});
+  CHECK(config.train.precision == train::Precision::fp32);
+  CHECK(config.train.recompute == model::Recompute::selective);
+  CHECK(config.train.balance_scope == model::BalanceScope::sequence);
+  CHECK(config.data.prompt_template == data::TemplateKind::idae_official);
+  CHECK(config.data.packing == data::Packing::simple);
+  CHECK(config.data.on_error == data::OnError::skip);
+  CHECK(config.export_.dtype == convert::ExportType::bfloat16);
+  CHECK(config.train.exchange_mib.bytes() == 3 * 1024 * 1024);
+  const auto spelled = nlohmann::json::parse(config::json(config));
+  CHECK(spelled["train"]["precision"] == "fp32");
+  CHECK(spelled["train"]["recompute"] == "selective");
+  CHECK(spelled["data"]["template"] == "idae_official");
+  CHECK(spelled["train"]["exchange_mib"] == 3);
+  const std::string text = config::dump(config);
+  for (const char* line : {"\nprecision = fp32\n", "\nbalance_scope = sequence\n", "\npacking = simple\n",
+                           "\non_error = skip\n", "\ndtype = bfloat16\n", "\nexchange_mib = 3\n"}) {
+    CHECK(text.find(line) != std::string::npos);
+  }
+  // Every value of every mode is read back as it is spelled.
+  Config any;
+  for (const auto& field : config::fields_of(any)) {
+    if (const auto* choice = std::get_if<core::Choice>(&field.target)) {
+      for (const std::string_view name : choice->names()) {
+        CHECK(config::assign(field, {std::string(name)}).empty());
+        CHECK(config::format(field) == name);
+      }
+    }
+  }
+}
+
 TEST_CASE("an empty value on the command line sets a text to nothing") {
   const File file("[run]\nfolder = somewhere\n[lora]\nrank = 3\n");
   CHECK(load(file.path(), {}).run.folder == "somewhere");
@@ -184,19 +233,7 @@ TEST_CASE("the JSON follows every value and nothing else") {
   Config changed = plain;
   for (const auto& field : caravan::config::fields_of(changed)) {
     const std::string before = caravan::config::json(changed);
-    std::visit(
-        [](auto* value) {
-          using Value = std::remove_reference_t<decltype(*value)>;
-          if constexpr (std::is_same_v<Value, bool>)
-            *value = !*value;
-          else if constexpr (std::is_arithmetic_v<Value>)
-            *value += 1;
-          else if constexpr (std::is_same_v<Value, std::string>)
-            *value += "x";
-          else
-            value->push_back("x");
-        },
-        field.target);
+    std::visit(Change(), field.target);
     INFO(field.name());
     CHECK(caravan::config::json(changed) != before);
   }

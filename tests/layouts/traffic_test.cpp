@@ -60,7 +60,7 @@ TEST_CASE("A step sends what the formulas say", "[traffic]") {
     parameters.load_trainable(tensors);
     const model::Decoder decoder(context, spec, parameters);
     train::Options options;
-    options.precision = "fp32";
+    options.precision = train::Precision::fp32;
     options.steps = 2;
     train::Trainer trainer(context, decoder, parameters, options, /*lora_dropout=*/0.1,
                            train::make_schedule(options, 0));
