@@ -27,9 +27,9 @@ std::filesystem::path step_0_folder(const Session& session) {
 }
 
 std::filesystem::path chosen_checkpoint(const Session& session) {
-  const std::string& step = session.config.evaluate.step;
-  if (step == "0") return step_0_folder(session);
-  if (step != "newest") return checkpoint::step_folder(session.checkpoints(), std::stoll(step));
+  const std::optional<std::int64_t> step = session.config.checkpoint.chosen_step();
+  if (step == 0) return step_0_folder(session);
+  if (step) return checkpoint::step_folder(session.checkpoints(), *step);
   if (const auto newest = checkpoint::newest_good(session.checkpoints())) return *newest;
   if (std::filesystem::exists(step_0_folder(session) / "manifest.json")) return step_0_folder(session);
   core::bad_input("no checkpoint in ", session.checkpoints().string(), "; run caravan upcycle and caravan train first");

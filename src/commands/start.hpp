@@ -17,7 +17,7 @@ namespace caravan::commands {
 /// Where upcycle writes and train begins: model.store, or the run's own step 0.
 std::filesystem::path step_0_folder(const Session& session);
 
-/// The checkpoint that evaluate.step names. By rank 0. Throws (exit 2) when the run has none.
+/// The checkpoint that checkpoint.step names. By rank 0. Throws (exit 2) when the run has none.
 std::filesystem::path chosen_checkpoint(const Session& session);
 
 /// A checkpoint that every rank has opened, with the model that it holds.

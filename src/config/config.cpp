@@ -56,7 +56,8 @@ std::string help() {
     append_section(text, field, section);
     const std::string value = format(field);
     text += "  --" + field.name() + "=" + (value.empty() ? "…" : value) + "\n      " + std::string(field.help) + " (" +
-            describe_range(field) + ")\n";
+            describe_range(field) + ")" +
+            (field.former.empty() ? "" : ". Also accepted: its former name --" + std::string(field.former)) + "\n";
   }
   return text;
 }

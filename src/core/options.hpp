@@ -16,6 +16,8 @@
 //   template <typename Visitor> void describe(Visitor& visit) {
 //     visit("steps", steps, core::whole(0, 1'000'000'000), "number of optimizer steps; 0: use epochs");
 //   }
+// A fifth argument is a former name, "section.key", which is accepted without a word. Beside describe(), the struct may
+// have check(core::Complaints&), for what its values demand of each other, and `exclusives`.
 // Parsing, --help, --dump-config, the checks of ranges, the JSON in checkpoints and the comparison of the ranks'
 // configurations are visitors, so they cannot drift apart.
 // Field types: bool, std::int64_t, double, std::string, std::vector<std::string> (repeatable or comma-separated),
@@ -41,6 +43,13 @@ inline Range text() { return {}; }
 inline Range path() { return {.unit = "path"}; }
 inline Range flag() { return {}; }
 inline Range choice() { return {}; }  // the enum's spellings
+
+/// Two settings of a section of which a source gives at most one.
+struct Exclusive {
+  std::string_view first;
+  std::string_view second;
+  bool one_is_needed = false;  // "steps = 0" says that the epochs decide, and both cannot be 0
+};
 
 /// A size as settings give it, in units of 2^20 bytes.
 struct Mebibytes {

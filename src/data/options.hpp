@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/complaints.hpp"
 #include "core/options.hpp"
 
 namespace caravan::data {
@@ -47,19 +48,36 @@ struct Options {
     visit(
         "source", source, core::path(),
         "instructions: a JSON array or JSON lines of {corpus, dataset, instruction, conversation: [{input, output}]}");
-    visit("packed", packed, core::path(), "packed token file that prepare writes and train reads");
-    visit("held_out_every", held_out_every, core::whole(0, 1'000'000'000, "records"),
-          "n: records whose index is divisible by n go to the held-out file; 0: none");
+    visit("packed", packed, core::path(), "packed token file, which prepare writes and train reads");
+    visit(
+        "held_out_every", held_out_every, core::whole(0, 1'000'000'000, "records"),
+        "hold one record in so many out of training: those whose index is a multiple of it go to the held-out file; 0: "
+        "none");
     visit("held_out", held_out, core::path(),
-          "packed token file of the held-out records; empty: packed + \".heldout\"");
+          "packed token file of the held-out records; empty: data.packed with \".heldout\" behind it");
     visit("template", prompt_template, core::choice(),
-          "text around a record; idae_official repeats the official code with its traps");
+          "text that is put around each record; idae_official does what the official code does, including its errors");
     visit("packing", packing, core::choice(),
-          "none: one record per sequence; simple: records in order share a sequence while they fit");
+          "none: one record per sequence; simple: consecutive records share a sequence as long as they fit");
     visit("max_prompt", max_prompt, core::whole(0, 1'000'000'000, "tokens"),
-          "records with a longer prompt are left out; 0: no limit");
-    visit("on_error", on_error, core::choice(), "a damaged record stops the program, or is left out and counted");
-    visit("tokenizer", tokenizer, core::path(), "tokenizer.model or its folder; empty: the folder in model.base");
+          "leave out records whose prompt is longer; 0: no limit");
+    visit("on_error", on_error, core::choice(),
+          "what prepare does with a damaged record: stop, or skip it and count it");
+    visit("tokenizer", tokenizer, core::path(), "tokenizer.model or the folder that contains it; empty: model.base");
+  }
+
+  /// What prepare reads and writes.
+  void need_source(core::Complaints& complaints) const {
+    complaints.need(source, "data", "source", "the instructions");
+    complaints.need(packed, "data", "packed", "the file to write");
+  }
+  void need_packed(core::Complaints& complaints) const {
+    complaints.need(packed, "data", "packed", "the packed tokens, from prepare");
+  }
+  void need_held_out(core::Complaints& complaints) const {
+    if (held_out_every > 0 || !held_out.empty()) return;
+    complaints.add(
+        "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
   }
 };
 

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "config/flags.hpp"
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
 
@@ -149,7 +150,7 @@ TEST_CASE("every error of the command line is named") {
        "command line: train.lr = x is not a number\n"
        "command line: layout.tp = 0 is out of range; use 1 to 1048576 ranks"},
       {{"stray"}, "command line: unexpected argument stray; settings are --section.key=value"},
-      {{"--train.lr=0.1", "--train.lr=0.2"}, "command line: train.lr is given twice; before: command line"},
+      {{"--train.lr=0.1", "--train.lr=0.2"}, "command line: train.lr is given twice"},
       {{"--train.steps=1", "--train.epochs=2"},
        "command line: train.epochs excludes train.steps (command line): give one of them"}};
   for (const Case& item : cases) CHECK(error_of("", item.arguments) == item.message);
@@ -247,9 +248,12 @@ TEST_CASE("help names every setting") {
 }
 
 TEST_CASE("a command says which settings it misses") {
-  const auto complaint = [](const Config& config, const char* command) -> std::string {
+  using namespace caravan::config;
+  const auto complaint = [](const Config& config, auto check) -> std::string {
     try {
-      caravan::config::validate(config, command);
+      caravan::core::Complaints complaints(config.file);
+      check(config, complaints);
+      complaints.end();
     } catch (const caravan::core::Error& error) {
       return error.what();
     }
@@ -257,27 +261,108 @@ TEST_CASE("a command says which settings it misses") {
   };
   Config config = load("", {});
   config.file = "x.ini";
-  CHECK(complaint(config, "upcycle") ==
+  CHECK(complaint(config, check_upcycle) ==
         "model.base is not set (the dense model): set [model] base=… in x.ini or pass --model.base=…\n"
-        "run.folder is not set (where the checkpoint goes): set [run] folder=… in x.ini or pass --run.folder=…");
+        "run.folder is not set (the folder that holds the run's checkpoints): set [run] folder=… in x.ini or pass "
+        "--run.folder=…");
   config.model.base = "b";
   config.model.store = "s";
-  CHECK(complaint(config, "upcycle").empty());
+  CHECK(complaint(config, check_upcycle).empty());
   config.upcycle.topk = 9;
-  CHECK(complaint(config, "upcycle") == "upcycle.topk = 9 exceeds upcycle.experts = 8");
+  CHECK(complaint(config, check_upcycle) == "upcycle.topk = 9 exceeds upcycle.experts = 8");
   config.file = "";
-  CHECK(complaint(config, "train") ==
-        "run.folder is not set (where checkpoints go): pass --run.folder=…\n"
+  CHECK(complaint(config, check_train) ==
         "data.packed is not set (the packed tokens, from prepare): pass --data.packed=…");
   config.run.folder = "r";
   config.data.packed = "p";
-  CHECK(complaint(config, "train").empty());
+  CHECK(complaint(config, check_train).empty());
   config.train.micro_batch = 3;
-  CHECK(complaint(config, "train") == "train.batch = 128 is no multiple of train.micro_batch = 3");
-  CHECK(complaint(config, "evaluate") ==
+  CHECK(complaint(config, check_train) == "train.batch = 128 is no multiple of train.micro_batch = 3");
+  CHECK(complaint(config, check_evaluate) ==
         "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
   config.data.held_out_every = 5;
-  CHECK(complaint(config, "evaluate").empty());
-  config.evaluate.step = "latest";
-  CHECK(complaint(config, "evaluate") == "evaluate.step = latest is neither newest nor a step");
+  CHECK(complaint(config, check_evaluate).empty());
+  config.train.micro_batch = 1;
+  config.checkpoint.step = "latest";
+  for (const auto check : {check_train, check_evaluate, check_export}) {
+    CHECK(complaint(config, check) == "checkpoint.step = latest is neither newest nor a step");
+  }
+}
+
+TEST_CASE("the checkpoint to read has one name, and its former one is accepted") {
+  const File file("[evaluate]\nstep = 7\n");
+  CHECK(load(file.path(), {}).checkpoint.chosen_step() == 7);
+  // What is written has the present name only.
+  CHECK(caravan::config::json(load(file.path(), {})) == caravan::config::json(load("", {"--checkpoint.step=7"})));
+  CHECK(load(file.path(), {"--checkpoint.step=newest"}).checkpoint.chosen_step() == std::nullopt);
+  CHECK(load("", {"--evaluate.step=120"}).checkpoint.step == "120");
+  CHECK(load("", {"--evaluate.step", "120"}).checkpoint.step == "120");
+  CHECK(error_of("[evaluate]\nstep = 7\n[checkpoint]\nstep = 8\n") ==
+        "F:4: checkpoint.step is given twice; before: F:2");
+  CHECK(error_of("", {"--evaluate.step=1", "--checkpoint.step=2"}) == "command line: checkpoint.step is given twice");
+  CHECK(caravan::config::help().find("--evaluate.step") != std::string::npos);
+}
+
+TEST_CASE("a command reads its configuration, settings and flags from one line") {
+  using caravan::config::read_request;
+  const File file("[train]\nlr = 0.5\nsteps = 3\n");
+  const auto request = read_request("train", {"--train.lr", "0.25", file.path(), "--profile", "--dump-config"});
+  CHECK((request.config.train.lr == 0.25 && request.config.train.steps == 3 && request.config.train.profile));
+  CHECK(request.dump);
+  CHECK(request.config.file == file.path());
+  CHECK_FALSE(read_request("train", {file.path()}).dump);
+  const auto message = [&](const Arguments& arguments) -> std::string {
+    try {
+      read_request("train", arguments);
+    } catch (const caravan::core::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(message({}).starts_with("caravan train needs a configuration file: caravan train CONFIG "));
+  CHECK(message({"--train.lr=1"}).starts_with("caravan train needs a configuration file"));
+  CHECK(message({file.path(), "train.lr=1"}) ==
+        "command line: unexpected argument train.lr=1; settings are --section.key=value");
+  CHECK(message({file.path(), "--profil", "--train.stepps=1"}) ==
+        "command line: unknown setting profil; did you mean profile?\n"
+        "command line: unknown setting train.stepps; did you mean train.steps?");
+  CHECK(message({file.path(), "--dump-config=3"}).find("dump-config") != std::string::npos);
+}
+
+TEST_CASE("flags of a command without a configuration are read like settings") {
+  using namespace caravan;
+  struct Flags {
+    std::string model;
+    double tolerance = -1;
+    train::Precision precision = train::Precision::fp32;
+    bool tensors = false;
+  } flags;
+  const auto read = [&](const Arguments& arguments) {
+    config::FieldList list("");
+    list("model", flags.model, core::path(), "");
+    list("tolerance", flags.tolerance, core::real(0, 1e9), "");
+    list("precision", flags.precision, core::choice(), "");
+    list("tensors", flags.tensors, core::flag(), "");
+    return config::read_flags("look", "usage: caravan look PATH", list.take(), arguments);
+  };
+  CHECK(read({"--model=m", "--tensors", "here", "--precision", "bf16"}) == Arguments{"here"});
+  CHECK((flags.model == "m" && flags.tensors && flags.precision == train::Precision::bf16 && flags.tolerance == -1));
+  const auto message = [&](const Arguments& arguments) -> std::string {
+    try {
+      read(arguments);
+    } catch (const core::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string usage = "; usage: caravan look PATH";
+  CHECK(message({"--modle=m"}) == "caravan look: unknown flag --modle; did you mean --model?" + usage);
+  CHECK(message({"--tensros"}) == "caravan look: unknown flag --tensros; did you mean --tensors?" + usage);
+  CHECK(message({"-v"}) == "caravan look: unknown flag -v" + usage);
+  CHECK(message({"--model=a", "--model=b"}) == "caravan look: --model is given twice" + usage);
+  CHECK(message({"--tolerance=-1"}) == "caravan look: tolerance = -1 is out of range; use 0 to 1000000000" + usage);
+  CHECK(message({"--precision=fp23"}) ==
+        "caravan look: precision = fp23 is not a choice; use bf16 or fp32; did you mean fp32?" + usage);
+  CHECK(message({"--model"}).starts_with("caravan look: the required argument for option '--model'"));
+  CHECK(message({"--tensors=yes"}).find("tensors") != std::string::npos);
 }
