@@ -45,7 +45,7 @@ newest_step() {
 # The step that evaluate and export take: the newest whose shards are whole, as they see it themselves.
 chosen_step() {
   local step
-  step=$(setting evaluate.step)
+  step=$(setting checkpoint.step)
   [ "$step" != newest ] || step=$(alone info "$run" 2>/dev/null | sed -n 's/^ *newest good *step-0*\([0-9][0-9]*\)$/\1/p')
   [[ $step =~ ^[0-9]+$ ]] && echo $((10#$step))
 }
