@@ -32,6 +32,9 @@ std::function<int()> info(const Command& command, const std::vector<std::string>
   }
   request.path = paths.front();
   request.default_settings = nlohmann::json::parse(config::json({}));
+  for (const config::Renamed& name : config::renamed_settings()) {  // in checkpoints of older versions
+    request.default_settings[name.former_section][name.former_key] = request.default_settings[name.section][name.key];
+  }
   request.read_settings = [](const std::string& file) {
     return nlohmann::json::parse(config::json(config::load(file, {})));
   };

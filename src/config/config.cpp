@@ -49,6 +49,18 @@ std::vector<Field> fields_of(Config& config) {
   return fields;
 }
 
+std::vector<Renamed> renamed_settings() {
+  Config config;
+  std::vector<Renamed> renamed;
+  for (const Field& field : fields_of(config)) {
+    if (field.former.empty()) continue;
+    const std::size_t dot = field.former.find('.');
+    renamed.push_back({field.section, field.key, std::string(field.former.substr(0, dot)),
+                       std::string(field.former.substr(dot + 1))});
+  }
+  return renamed;
+}
+
 std::string help() {
   Config defaults;
   std::string text, section;

@@ -71,6 +71,13 @@ struct Request {
 /// --train.profile=true. Throws (exit 2) as load() does, and when CONFIG is missing.
 Request read_request(const std::string& command, const std::vector<std::string>& arguments);
 
+/// A setting that once had another name. Files that older versions wrote have that one.
+struct Renamed {
+  std::string section, key;                // now
+  std::string former_section, former_key;  // once
+};
+std::vector<Renamed> renamed_settings();
+
 /// One paragraph per section, one entry per setting: name, unit, default, range, meaning.
 std::string help();
 

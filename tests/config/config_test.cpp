@@ -301,6 +301,10 @@ TEST_CASE("the checkpoint to read has one name, and its former one is accepted")
         "F:4: checkpoint.step is given twice; before: F:2");
   CHECK(error_of("", {"--evaluate.step=1", "--checkpoint.step=2"}) == "command line: checkpoint.step is given twice");
   CHECK(caravan::config::help().find("--evaluate.step") != std::string::npos);
+  const auto renamed = caravan::config::renamed_settings();
+  REQUIRE(renamed.size() == 1);
+  CHECK((renamed[0].section == "checkpoint" && renamed[0].key == "step"));
+  CHECK((renamed[0].former_section == "evaluate" && renamed[0].former_key == "step"));
 }
 
 TEST_CASE("a command reads its configuration, settings and flags from one line") {
