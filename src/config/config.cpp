@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/config.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "config/ini.hpp"
-#include "core/random.hpp"
+#include "core/error.hpp"
 #include "core/text.hpp"
 
 namespace caravan::config {
@@ -26,6 +27,23 @@ void append_section(std::string& text, const Field& field, std::string& section)
   if (field.section == section) return;
   section = field.section;
   text += (text.empty() ? "[" : "\n[") + section + "]\n";
+}
+
+/// The words in indented lines of at most 100 characters.
+std::string wrapped(const std::string& words) {
+  constexpr std::size_t most = 94;
+  const std::string indent(6, ' ');
+  std::string lines;
+  for (std::size_t at = 0; at < words.size();) {
+    std::size_t end = words.size();
+    if (end - at > most) {
+      end = words.rfind(' ', at + most);
+      if (end == std::string::npos || end <= at) end = std::min(words.find(' ', at), words.size());
+    }
+    lines += indent + words.substr(at, end - at) + "\n";
+    at = end + 1;
+  }
+  return lines;
 }
 
 struct AsJson {
@@ -67,9 +85,9 @@ std::string help() {
   for (const Field& field : fields_of(defaults)) {
     append_section(text, field, section);
     const std::string value = format(field);
-    text += "  --" + field.name() + "=" + (value.empty() ? "…" : value) + "\n      " + std::string(field.help) + " (" +
-            describe_range(field) + ")" +
-            (field.former.empty() ? "" : ". Also accepted: its former name --" + std::string(field.former)) + "\n";
+    text += "  --" + field.name() + "=" + (value.empty() ? "…" : value) + "\n" +
+            wrapped(core::concat(field.help, " (", describe_range(field), ")",
+                                 field.former.empty() ? "" : ". Also accepted: its former name --", field.former));
   }
   return text;
 }

@@ -76,7 +76,8 @@ struct Options {
         "halves the activation memory of grouped-query models and costs 5 to 10 % step time; full keeps only each "
         "layer's input, about a ninth, and costs 30 to 50 %");
     visit("exchange_mib", exchange_mib, core::whole(1, 1 << 20, "MiB"),
-          "most token rows that the experts of a rank receive at once; the backward pass needs four times as much "
+          "maximum size of the token rows that a rank's experts receive at once; the backward pass needs four times as "
+          "much "
           "memory. More rows are exchanged in several rounds; these are not kept for the backward pass but sent again");
     visit("capacity", capacity, core::real(0, 1024),
           "in training, each expert accepts at most this multiple of its even share of a sequence's assignments: the "
