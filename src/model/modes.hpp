@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
 #include <string_view>
 
 // Modes of a forward and backward pass that settings choose, with their spellings. Free of torch, so that options can
@@ -18,11 +17,11 @@ namespace caravan::model {
 ///   full       H: the layer's input
 /// and in all three what is small: LoRA's inner activations, the norms' statistics, routing. Where the rows for the
 /// experts travel in several rounds, their inputs, k H, are never kept.
-enum class Recompute : std::uint8_t { none, selective, full };
+enum class Recompute { none, selective, full };
 constexpr std::array<std::string_view, 3> spellings(Recompute) { return {"none", "selective", "full"}; }
 
 /// Over which tokens the shares f and p of the balance loss are taken.
-enum class BalanceScope : std::uint8_t { batch, sequence };
+enum class BalanceScope { batch, sequence };
 constexpr std::array<std::string_view, 2> spellings(BalanceScope) { return {"batch", "sequence"}; }
 
 }  // namespace caravan::model
