@@ -88,7 +88,7 @@ struct Training {
     parameters.load_frozen(tensors);
     parameters.load_trainable(tensors);
     decoder = std::make_unique<model::Decoder>(context, spec, parameters);
-    options.precision = "fp32";
+    options.precision = train::Precision::fp32;
     options.steps = 1 << 20;
     options.lr = 1e-6;  // routing stays as it is
     trainer =

@@ -65,7 +65,7 @@ say "2 of 8: preparing inputs/instructions.json; every fifth instruction stays o
 on_ranks 1 prepare "$config"
 
 say "3 of 8: the held-out loss, and an answer, before training"
-on_ranks 2 evaluate "$config" --evaluate.step=0
+on_ranks 2 evaluate "$config" --checkpoint.step=0
 
 say "4 of 8: training on 4 ranks: tensor parallel 2 x data parallel 2, experts over 2; SIGKILL at step $kill_at"
 # Not through on_ranks: the background process must be mpirun itself, whose children are the ranks.
@@ -96,10 +96,10 @@ on_ranks 4 train "$config" --layout.tp=1 --layout.ep=4 --train.micro_batch=2
 [ "$(last_step)" = "$steps" ] || fail "training ended at step $(last_step), not $steps"
 
 say "6 of 8: the held-out loss, and an answer, after training"
-on_ranks 2 evaluate "$config" "--evaluate.step=$steps"
+on_ranks 2 evaluate "$config" "--checkpoint.step=$steps"
 
 say "7 of 8: exporting a Hugging Face model on 4 ranks; it is read back and compared with the trained one"
-on_ranks 4 export "$config" "--evaluate.step=$steps"
+on_ranks 4 export "$config" "--checkpoint.step=$steps"
 
 reference=tests/data/fixtures/camelidae-tiny
 say "8 of 8: verifying against logits of the reference implementation ($reference), and looking into the export"

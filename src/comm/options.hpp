@@ -12,7 +12,8 @@ struct Options {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("seconds", seconds, core::above(0, 1e6, "s"),
-          "how long a rank may show no sign of progress while others wait for it before they end the job (exit 76)");
+          "a rank that others wait for and that shows no sign of progress for this long ends the job (exit 76); a rank "
+          "that is slow but still computes, reads or writes does not");
   }
 };
 

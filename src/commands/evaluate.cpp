@@ -51,14 +51,14 @@ int evaluate(const Session& session) {
   load_trainable(session, model, *start.reader);
 
   core::log("evaluating ", start.folder.string(), " (step ", start.reader->step(), ") on ", model.grid.describe(),
-            ", in ", config.train.precision);
+            ", in ", core::spelling(config.train.precision));
   const auto go_on = [&] {
     end_if_asked(session);
     return false;
   };
   const evaluate::HeldOutLoss loss = *evaluate::held_out_loss(
       model.context, *model.decoder, *held_out,
-      {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, go_on});
+      {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib.bytes(), go_on});
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
             " response tokens of ", held_out->path(), ")");
 
@@ -72,9 +72,12 @@ int evaluate(const Session& session) {
 
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    const nlohmann::json report{{"step", start.reader->step()},        {"loss", loss.loss},
-                                {"response_tokens", loss.targets},     {"samples", loss.sequences},
-                                {"precision", config.train.precision}, {"answer", text},
+    const nlohmann::json report{{"step", start.reader->step()},
+                                {"loss", loss.loss},
+                                {"response_tokens", loss.targets},
+                                {"samples", loss.sequences},
+                                {"precision", std::string(core::spelling(config.train.precision))},
+                                {"answer", text},
                                 {"program", core::build_facts_text()}};
     std::filesystem::create_directories(session.run_folder());
     io::write_file_atomically(session.run().evaluation(start.reader->step()),

@@ -173,8 +173,12 @@ fs::path folder_of(const Session& session, std::int64_t step) {
 }
 
 core::DType dtype_of(const Session& session, const Start& start) {
-  const std::string& name = session.config.export_.dtype;
-  if (name != "auto") return core::dtype_from_name(name);
+  switch (session.config.export_.dtype) {
+    case convert::ExportType::float32: return core::DType::f32;
+    case convert::ExportType::bfloat16: return core::DType::bf16;
+    case convert::ExportType::float16: return core::DType::f16;
+    case convert::ExportType::automatic: break;
+  }
   // What was trained is float32, and an adapter is little: it is kept as it is.
   return session.config.export_.merge ? start.spec.dtype : core::DType::f32;
 }
@@ -234,15 +238,16 @@ int export_checkpoint(const Session& session) {
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));
 
   const evaluate::LogitDifference difference = check_folder(session, target.staging(), base, check.texts, trained);
-  const std::string& precision = session.config.train.precision;
-  const bool exact = card.dtype == core::DType::f32 && precision == "fp32";
+  const train::Precision precision = session.config.train.precision;
+  const bool exact = card.dtype == core::DType::f32 && precision == train::Precision::fp32;
   const evaluate::LogitTolerance tolerance =
       exact ? evaluate::same_weights(difference, start.spec.layers) : evaluate::rounded_weights(difference);
   card.verified = evaluate::within(difference, tolerance);
-  card.check = core::concat("The files were read back", base ? " with their base" : "",
-                            ", and their logits compared with those of the checkpoint (both computed in ", precision,
-                            ", the checkpoint's LoRA unmerged) at ", difference.positions, " tokens ", check.origin,
-                            ": ", difference.describe(), ". Tolerated: ", tolerance.describe(), ".");
+  card.check =
+      core::concat("The files were read back", base ? " with their base" : "",
+                   ", and their logits compared with those of the checkpoint (both computed in ",
+                   core::spelling(precision), ", the checkpoint's LoRA unmerged) at ", difference.positions, " tokens ",
+                   check.origin, ": ", difference.describe(), ". Tolerated: ", tolerance.describe(), ".");
   comm::on_all_ranks(session.world, [&] {
     if (session.first()) write_verdict(target.staging(), card);
   });

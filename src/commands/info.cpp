@@ -4,14 +4,13 @@
 #include <cstdio>
 
 #include "config/config.hpp"
+#include "config/flags.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "report/info.hpp"
 
 namespace caravan::commands {
 namespace {
-
-constexpr const char* usage = "usage: caravan info PATH [--tensors] [--verify]";
 
 int print(const report::Request& request) {
   const report::Report report = report::info(request);
@@ -21,34 +20,25 @@ int print(const report::Request& request) {
 
 }  // namespace
 
-Job info(const std::vector<std::string>& arguments) {
+std::function<int()> info(const Command& command, const std::vector<std::string>& arguments) {
   report::Request request;
-  std::vector<std::string> paths;
-  for (const std::string& word : arguments) {
-    if (word == "--tensors") {
-      request.tensors = true;
-    } else if (word == "--verify") {
-      request.verify = true;
-    } else if (word.starts_with("-")) {
-      const std::string near = core::nearest_match(word, {"--tensors", "--verify"});
-      core::bad_input("caravan info: unknown flag ", word, near.empty() ? "" : "; did you mean " + near + "?", "; ",
-                      usage);
-    } else {
-      paths.push_back(word);
-    }
-  }
+  config::FieldList flags("");
+  flags("tensors", request.tensors, core::flag(), "list every tensor");
+  flags("verify", request.verify, core::flag(), "read everything and compare every checksum");
+  const std::vector<std::string> paths = config::read_flags(command.name, usage_of(command), flags.take(), arguments);
   if (paths.size() != 1) {
     core::bad_input("caravan info takes one path, ", paths.empty() ? "none is given" : core::join(paths) + " are given",
-                    "; ", usage);
+                    "; ", usage_of(command));
   }
   request.path = paths.front();
   request.default_settings = nlohmann::json::parse(config::json({}));
+  for (const config::Renamed& name : config::renamed_settings()) {  // in checkpoints of older versions
+    request.default_settings[name.former_section][name.former_key] = request.default_settings[name.section][name.key];
+  }
   request.read_settings = [](const std::string& file) {
     return nlohmann::json::parse(config::json(config::load(file, {})));
   };
-  Job job;
-  job.alone = [request] { return print(request); };
-  return job;
+  return [request] { return print(request); };
 }
 
 }  // namespace caravan::commands

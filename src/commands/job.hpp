@@ -20,13 +20,7 @@ struct Job {
   const char* when_stopped = nullptr;           // USR1 and TERM end it in order; what a message says then (a literal)
   std::filesystem::path run_folder;             // where there is one
   double deadline_seconds = 600;                // see [watchdog]
-};
-
-/// A subcommand. `arguments` are the words behind its name.
-struct Command {
-  const char* name;
-  Job (*read)(const std::vector<std::string>& arguments);
-  const char* help;
+  bool device = false;                          // computes with kernels
 };
 
 }  // namespace caravan::commands

@@ -15,7 +15,11 @@ namespace caravan::commands {
 namespace {
 
 /// One line per setting that differs from the checkpoint's.
-void log_changes(const nlohmann::json& before, const nlohmann::json& now) {
+void log_changes(nlohmann::json before, const nlohmann::json& now) {
+  for (const config::Renamed& name : config::renamed_settings()) {
+    const auto former = before.value(name.former_section, nlohmann::json::object());
+    if (former.contains(name.former_key)) before[name.section][name.key] = former.at(name.former_key);
+  }
   for (const auto& [section, settings] : now.items()) {
     for (const auto& [key, value] : settings.items()) {
       const auto old = before.value(section, nlohmann::json::object()).value(key, nlohmann::json());

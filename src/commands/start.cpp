@@ -11,7 +11,13 @@
 namespace caravan::commands {
 namespace {
 
-at::ScalarType compute_type(const std::string& precision) { return precision == "bf16" ? at::kBFloat16 : at::kFloat; }
+at::ScalarType compute_type(train::Precision precision) {
+  switch (precision) {
+    case train::Precision::bf16: return at::kBFloat16;
+    case train::Precision::fp32: return at::kFloat;
+  }
+  core::internal_error("no precision ", static_cast<int>(precision));
+}
 
 }  // namespace
 
@@ -21,7 +27,8 @@ std::filesystem::path step_0_folder(const Session& session) {
 
 Start open_chosen(const Session& session) {
   const auto choose = [&] {
-    const auto chosen = run::chosen_checkpoint(session.run(), session.config.evaluate.step, step_0_folder(session));
+    const auto chosen =
+        run::chosen_checkpoint(session.run(), session.config.checkpoint.chosen_step(), step_0_folder(session));
     if (chosen) return *chosen;
     core::bad_input("no checkpoint in ", session.checkpoints().string(),
                     "; run caravan upcycle and caravan train first");
@@ -99,7 +106,7 @@ Model::Model(const Session& session, const family::ModelSpec& spec, const layout
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
       context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
-      parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
+      parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib.bytes() / 4) {
   parameters.load_frozen(StoppableSource(source));
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);
 }

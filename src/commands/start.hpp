@@ -30,7 +30,7 @@ struct Start {
 /// the frozen tensors. Collective.
 Start open_start(const Session& session, const std::filesystem::path& folder);
 
-/// Opens the checkpoint that evaluate.step names. Collective. Throws AgreedError (exit 2) when the run has none.
+/// Opens the checkpoint that checkpoint.step names. Collective. Throws AgreedError (exit 2) when the run has none.
 Start open_chosen(const Session& session);
 
 /// Throws (exit 2) when a packed file was made with another tokenizer than the model's, or has tokens beyond its

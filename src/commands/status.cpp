@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* usage = "usage: caravan status RUN|CONFIG [--json | --shell] [--section.key=value ...]";
-
 enum class Form { text, json, shell };
 
 /// Takes `flag` out of the words; whether it was there.
@@ -43,7 +41,7 @@ run::StageSettings settings_of(const config::Config& config) {
           .steps = config.train.steps,
           .epochs = config.train.epochs,
           .batch = config.train.batch,
-          .step = config.evaluate.step,
+          .step = config.checkpoint.chosen_step(),
           .export_folder = config.export_.folder,
           .merge = config.export_.merge};
 }
@@ -62,7 +60,8 @@ std::string text_in(Form form, const run::RunFolder& folder, const run::StageSet
 
 }  // namespace
 
-Job status(const std::vector<std::string>& arguments) {
+std::function<int()> status(const Command& command, const std::vector<std::string>& arguments) {
+  const std::string usage = usage_of(command);
   std::vector<std::string> words = arguments;
   const bool json = take(words, "--json");
   const bool shell = take(words, "--shell");
@@ -76,12 +75,10 @@ Job status(const std::vector<std::string>& arguments) {
     core::bad_input(words[0], " sets no folder in [run]: add it there, or pass --run.folder=...");
   }
   const Form form = json ? Form::json : shell ? Form::shell : Form::text;
-  Job job;
-  job.alone = [config, form] {
+  return [config, form] {
     std::fputs(text_in(form, run::RunFolder(config.run.folder), settings_of(config)).c_str(), stdout);
     return 0;
   };
-  return job;
 }
 
 }  // namespace caravan::commands

@@ -75,8 +75,8 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   }
   core::log(packed.sequences(), " sequences, batch ", options.batch, " in ", batches.accumulation(), " micro-step",
             batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps, " steps, warm-up ", schedule.warmup,
-            ", computing in ", options.precision);
-  if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
+            ", computing in ", core::spelling(options.precision));
+  if (options.balance_loss > 0 && options.balance_scope == model::BalanceScope::batch && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");
   }
@@ -187,7 +187,7 @@ train::Ended train_to_the_end(const Session& session, run::OpenRun& held, Checke
         watch::activity().enter_phase("held-out loss");
         const auto held_out = evaluate::held_out_loss(
             model.context, *model.decoder, *checked.data.held_out,
-            {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, stop});
+            {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib.bytes(), stop});
         if (!held_out) return std::nullopt;
         return held_out->loss;
       },

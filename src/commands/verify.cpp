@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/verify.hpp"
 
-#include <charconv>
-#include <cmath>
-#include <map>
 #include <optional>
 
 #include "comm/agreement.hpp"
@@ -11,7 +8,6 @@
 #include "commands/start.hpp"
 #include "config/flags.hpp"
 #include "core/log.hpp"
-#include "core/text.hpp"
 #include "evaluate/reference_file.hpp"
 #include "family/hugging_face_source.hpp"
 #include "family/peft_source.hpp"
@@ -19,66 +15,36 @@
 namespace caravan::commands {
 namespace {
 
-constexpr const char* usage =
-    "usage: caravan verify --model=DIR [--adapter=DIR] --reference=FILE.safetensors [--precision=fp32|bf16] "
-    "[--tolerance=…] [--layout.tp=…] [--layout.ep=…]";
-
+/// The flags of this command.
 struct Request {
   std::string model, adapter, reference;
-  std::optional<double> tolerance;
-  config::Config config;  // of the layout and the precision; the rest is at its defaults
+  // The reference is another program's, mostly fp32: only there does every wrong weight show.
+  train::Precision precision = train::Precision::fp32;
+  double tolerance = -1;  // below 0: what the number formats ask for
+  layout::Options layout;
+
+  std::vector<config::Field> fields() {
+    config::FieldList flags(""), layout_flags("layout");
+    flags("model", model, core::path(), "Hugging Face folder or checkpoint");
+    flags("adapter", adapter, core::path(), "PEFT folder on it");
+    flags("reference", reference, core::path(), "safetensors file with input_ids and logits");
+    flags("precision", precision, core::choice(), "number format of the computation");
+    flags("tolerance", tolerance, core::real(0, 1e30), "largest difference of a logit");
+    layout.describe(layout_flags);
+    std::vector<config::Field> all = flags.take();
+    for (config::Field& field : layout_flags.take()) all.push_back(std::move(field));
+    return all;
+  }
 };
 
-template <typename... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
-  core::bad_input("caravan verify: ", parts..., "; ", usage);
-}
-
-double read_tolerance(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || value < 0) {
-    refuse("--tolerance=", text, " is not a number of at least 0");
-  }
-  return value;
-}
-
-// The flags and their values, each at most once.
-std::map<std::string, std::string> read_flags(const std::vector<std::string>& arguments) {
-  const std::vector<std::string> names{"model",     "adapter",   "reference", "precision",
-                                       "tolerance", "layout.tp", "layout.ep"};
-  std::vector<config::Flag> flags;
-  try {
-    flags = config::split_flags(arguments, names);
-  } catch (const core::Error& error) {
-    refuse(error.what());
-  }
-  std::map<std::string, std::string> given;
-  for (const config::Flag& flag : flags) {
-    if (flag.name.empty()) refuse("unexpected argument ", flag.word);
-    if (!flag.known) {
-      const std::string near = core::nearest_match(flag.name, names);
-      refuse("unknown flag --", flag.name, near.empty() ? "" : "; did you mean --" + near + "?");
-    }
-    if (!given.emplace(flag.name, flag.value).second) refuse("--", flag.name, " is given twice");
-  }
-  return given;
-}
-
-Request read_request(const std::map<std::string, std::string>& given) {
+Request read_request(const Command& command, const std::vector<std::string>& arguments) {
   Request request;
-  // The reference is another program's, mostly fp32: only there does every wrong weight show.
-  request.config.train.precision = "fp32";
-  for (const auto& [name, value] : given) {
-    if (name == "model") request.model = value;
-    if (name == "adapter") request.adapter = value;
-    if (name == "reference") request.reference = value;
-    if (name == "tolerance") request.tolerance = read_tolerance(value);
-    for (const config::Field& field : config::fields_of(request.config)) {
-      if (field.name() != (name == "precision" ? "train.precision" : name)) continue;
-      if (const std::string complaint = config::assign(field, {value}); !complaint.empty()) refuse("--", complaint);
-    }
-  }
+  const std::vector<std::string> words =
+      config::read_flags(command.name, usage_of(command), request.fields(), arguments);
+  const auto refuse = [&](const std::string& what) {
+    core::bad_input("caravan verify: ", what, "; ", usage_of(command));
+  };
+  if (!words.empty()) refuse("unexpected argument " + words.front());
   if (request.model.empty()) refuse("--model is not given");
   if (request.reference.empty()) refuse("--reference is not given");
   return request;
@@ -130,22 +96,25 @@ OpenModel open_model(const Session& session, const std::filesystem::path& folder
 
 evaluate::LogitTolerance tolerance_of(const Request& request, const evaluate::ReferenceFile& reference,
                                       const evaluate::LogitDifference& difference, std::int64_t layers) {
-  if (request.tolerance) return {*request.tolerance, 0};
-  const bool rounded = reference.is_rounded() || request.config.train.precision == "bf16";
+  if (request.tolerance >= 0) return {request.tolerance, 0};
+  const bool rounded = reference.is_rounded() || request.precision == train::Precision::bf16;
   return rounded ? evaluate::rounded_weights(difference) : evaluate::same_weights(difference, layers);
 }
 
 int run(const Request& request, comm::Communicator& world) {
-  const Session session{request.config, world};
+  config::Config config;  // of the layout and the precision; the rest is at its defaults
+  config.layout = request.layout;
+  config.train.precision = request.precision;
+  const Session session{config, world};
   // Without files: this command writes nothing anywhere.
-  const auto watchdog = comm::start_watchdog_beside(world, {}, request.config.watchdog.seconds);
+  const auto watchdog = comm::start_watchdog_beside(world, {}, config.watchdog.seconds);
   const OpenModel opened = open_model(session, request.model, request.adapter);
   std::optional<evaluate::ReferenceFile> reference;
   comm::on_all_ranks(world, [&] { reference.emplace(request.reference, opened.spec.vocabulary); });
   Model model(session, opened.spec, opened.source());
   comm::on_all_ranks(world, [&] { model.parameters.load_trainable(opened.source()); });
   core::log("verifying ", request.model, request.adapter.empty() ? "" : " with " + request.adapter, " against ",
-            request.reference, " on ", model.grid.describe(), ", in ", request.config.train.precision);
+            request.reference, " on ", model.grid.describe(), ", in ", core::spelling(request.precision));
   const evaluate::LogitDifference difference = evaluate::compare_logits(
       model.context, *model.decoder, reference->texts(),
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return reference->logits(text, first, rows); });
@@ -163,12 +132,10 @@ int run(const Request& request, comm::Communicator& world) {
 
 }  // namespace
 
-Job verify(const std::vector<std::string>& arguments) {
-  const std::map<std::string, std::string> given = read_flags(arguments);
-  const Request request = read_request(given);
+Job verify(const Command& command, const std::vector<std::string>& arguments) {
+  Request request = read_request(command, arguments);
   Job job;
-  for (const auto& [name, value] : given) job.facts.push_back({"--" + name, value});
-  job.deadline_seconds = request.config.watchdog.seconds;
+  for (const config::Field& field : request.fields()) job.facts.push_back({"--" + field.name(), config::format(field)});
   job.run = [request](comm::Communicator& world) { return run(request, world); };
   return job;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "commands/job.hpp"
+#include "commands/table.hpp"
 
 namespace caravan::commands {
 
@@ -9,6 +9,6 @@ namespace caravan::commands {
 /// [--layout.tp=…] [--layout.ep=…]: whether a model (Hugging Face folder, with a PEFT folder on it or without, or
 /// checkpoint) gives the logits [B, S, V] that FILE holds for its input_ids [B, S]; with an attention_mask [B, S],
 /// where that is 1. Computed in fp32 unless --precision says bf16. Exit code 1 when it does not.
-Job verify(const std::vector<std::string>& arguments);
+Job verify(const Command& command, const std::vector<std::string>& arguments);
 
 }  // namespace caravan::commands

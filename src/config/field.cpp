@@ -88,7 +88,9 @@ std::string format(const Field& field) {
       Overloaded{[](const bool* value) { return std::string(*value ? "true" : "false"); },
                  [](const std::int64_t* value) { return std::to_string(*value); },
                  [](const double* value) { return format(*value); }, [](const std::string* value) { return *value; },
-                 [](const std::vector<std::string>* value) { return core::join(*value, ", "); }},
+                 [](const std::vector<std::string>* value) { return core::join(*value, ", "); },
+                 [](const core::Mebibytes* value) { return std::to_string(value->count); },
+                 [](const core::Choice& value) { return std::string(value.name()); }},
       field.target);
 }
 
@@ -119,16 +121,20 @@ std::string assign(const Field& field, const std::vector<std::string>& items) {
   }
   CARAVAN_CHECK(items.size() == 1, field.name());
   const std::string& text = items[0];
-  return std::visit(Overloaded{[&](bool* target) { return assign_flag(field, text, target); },
-                               [&](std::int64_t* target) { return assign_number(field, text, target, "whole number"); },
-                               [&](double* target) { return assign_number(field, text, target, "number"); },
-                               [&](std::string* target) {
-                                 std::string complaint = check_choice(field, text);
-                                 if (complaint.empty()) *target = text;
-                                 return complaint;
-                               },
-                               [](std::vector<std::string>*) { return std::string(); }},
-                    field.target);
+  return std::visit(
+      Overloaded{
+          [&](bool* target) { return assign_flag(field, text, target); },
+          [&](std::int64_t* target) { return assign_number(field, text, target, "whole number"); },
+          [&](double* target) { return assign_number(field, text, target, "number"); },
+          [&](std::string* target) {
+            std::string complaint = check_choice(field, text);
+            if (complaint.empty()) *target = text;
+            return complaint;
+          },
+          [](std::vector<std::string>*) { return std::string(); },
+          [&](core::Mebibytes* target) { return assign_number(field, text, &target->count, "whole number"); },
+          [&](const core::Choice& target) { return target.choose(text) ? std::string() : check_choice(field, text); }},
+      field.target);
 }
 
 }  // namespace caravan::config

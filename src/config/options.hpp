@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "core/complaints.hpp"
 #include "core/options.hpp"
 
 namespace caravan::config {
@@ -11,7 +12,11 @@ struct RunOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("folder", folder, core::path(), "where the run keeps its configuration, log, metrics and checkpoints");
+    visit("folder", folder, core::path(), "folder of the run: configuration, log, metrics and checkpoints");
+  }
+
+  void need_folder(core::Complaints& complaints) const {
+    complaints.need(folder, "run", "folder", "the folder that holds the run's checkpoints");
   }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "core/complaints.hpp"
 #include "core/options.hpp"
 
 namespace caravan::convert {
@@ -15,30 +16,39 @@ struct UpcycleOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("experts", experts, core::whole(1, 65536), "adapters behind every feed-forward block");
-    visit("topk", topk, core::whole(1, 65536), "experts that a token is sent to");
-    visit("adapter_dim", adapter_dim, core::whole(1, 1 << 20), "inner dimension of an adapter");
-    visit("scaling", scaling, core::above(0, 1e6), "factor of the adapters' output");
-    visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "of the initial values");
+    visit("experts", experts, core::whole(1, 65536), "adapters (experts) behind every feed-forward block");
+    visit("topk", topk, core::whole(1, 65536), "experts to which each token is sent; at most upcycle.experts");
+    visit("adapter_dim", adapter_dim, core::whole(1, 1 << 20), "inner dimension of each adapter");
+    visit("scaling", scaling, core::above(0, 1e6), "factor on the adapters' output");
+    visit("seed", seed, core::whole(0, std::int64_t{1} << 53), "random seed of the initial values");
+  }
+
+  void check(core::Complaints& complaints) const {
+    if (topk > experts) complaints.add("upcycle.topk = ", topk, " exceeds upcycle.experts = ", experts);
   }
 };
+
+/// Element type of the exported tensors; automatic: the base's, or float32 for an adapter.
+enum class ExportType : std::uint8_t { automatic, float32, bfloat16, float16 };
+constexpr std::array<std::string_view, 4> spellings(ExportType) { return {"auto", "float32", "bfloat16", "float16"}; }
 
 /// Section [export]: the Hugging Face folder that a checkpoint becomes.
 struct ExportOptions {
   std::string folder;
   bool merge = true;
-  std::string dtype = "auto";
+  ExportType dtype = ExportType::automatic;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(
-        "folder", folder, core::path(),
-        "folder to write; empty: export-step-XXXXXXXX in the run folder, or adapter-step-XXXXXXXX when merge = false");
+    visit("folder", folder, core::path(),
+          "folder to write; empty: export-step-XXXXXXXX in run.folder, or adapter-step-XXXXXXXX when export.merge = "
+          "false");
     visit("merge", merge, core::flag(),
-          "true: the whole model, with LoRA in its weights; false: a PEFT adapter for model.base, with the mixture in "
-          "its subfolder pesc");
-    visit("dtype", dtype, core::one_of({"auto", "float32", "bfloat16", "float16"}),
-          "element type of the exported tensors; auto: the base's torch_dtype, or float32 when merge = false");
+          "true: write the whole model, with LoRA merged into its weights; false: write a PEFT adapter for model.base, "
+          "with the mixture of experts in its subfolder pesc");
+    visit("dtype", dtype, core::choice(),
+          "element type of the exported tensors; auto: torch_dtype of the base model, or float32 when export.merge = "
+          "false");
   }
 };
 

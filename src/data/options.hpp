@@ -3,9 +3,33 @@
 
 #include <string>
 
+#include "core/complaints.hpp"
 #include "core/options.hpp"
 
 namespace caravan::data {
+
+/// The text around a record, from the official PESC code:
+///   <bos> + ("### System:\n{instruction}\n" if not empty) + "### Human:\n{input}\n### Assistant:\n" + "{output}<eos>"
+///   <bos> + "{corpus}<eos>"                                                        when the record has a corpus
+enum class TemplateKind : std::uint8_t {
+  /// One bos (none if the tokenizer has none); all turns, each answer with its eos labelled; texts of the record never
+  /// become special tokens; prompt and answer are encoded apart, so the label mask is exact and a prompt has the
+  /// same tokens in training and in generation.
+  idae,
+  /// What the official code does, literally: a tokenizer that adds bos gives two, one without bos gets the text "None",
+  /// special tokens' texts are parsed, the source's tokens are counted without id 0 (so a literal <unk> moves
+  /// the mask), only one turn.
+  idae_official,
+};
+constexpr std::array<std::string_view, 2> spellings(TemplateKind) { return {"idae", "idae_official"}; }
+
+/// Which documents share a sequence: none, or those that follow each other, while they fit.
+enum class Packing : std::uint8_t { none, simple };
+constexpr std::array<std::string_view, 2> spellings(Packing) { return {"none", "simple"}; }
+
+/// What a damaged record does: it ends the program, or is left out and counted.
+enum class OnError : std::uint8_t { stop, skip };
+constexpr std::array<std::string_view, 2> spellings(OnError) { return {"stop", "skip"}; }
 
 /// Section [data].
 struct Options {
@@ -13,10 +37,10 @@ struct Options {
   std::string packed;
   std::int64_t held_out_every = 0;
   std::string held_out;
-  std::string prompt_template = "idae";
-  std::string packing = "none";
+  TemplateKind prompt_template = TemplateKind::idae;
+  Packing packing = Packing::none;
   std::int64_t max_prompt = 0;
-  std::string on_error = "stop";
+  OnError on_error = OnError::stop;
   std::string tokenizer;
 
   template <typename Visitor>
@@ -24,20 +48,36 @@ struct Options {
     visit(
         "source", source, core::path(),
         "instructions: a JSON array or JSON lines of {corpus, dataset, instruction, conversation: [{input, output}]}");
-    visit("packed", packed, core::path(), "packed token file that prepare writes and train reads");
-    visit("held_out_every", held_out_every, core::whole(0, 1'000'000'000, "records"),
-          "n: records whose index is divisible by n go to the held-out file; 0: none");
+    visit("packed", packed, core::path(), "packed token file, which prepare writes and train reads");
+    visit(
+        "held_out_every", held_out_every, core::whole(0, 1'000'000'000, "records"),
+        "hold one record in so many out of training: those whose index is a multiple of it go to the held-out file; 0: "
+        "none");
     visit("held_out", held_out, core::path(),
-          "packed token file of the held-out records; empty: packed + \".heldout\"");
-    visit("template", prompt_template, core::one_of({"idae", "idae_official"}),
-          "text around a record; idae_official repeats the official code with its traps");
-    visit("packing", packing, core::one_of({"none", "simple"}),
-          "none: one record per sequence; simple: records in order share a sequence while they fit");
+          "packed token file of the held-out records; empty: data.packed with \".heldout\" behind it");
+    visit("template", prompt_template, core::choice(),
+          "text that is put around each record; idae_official does what the official code does, including its errors");
+    visit("packing", packing, core::choice(),
+          "none: one record per sequence; simple: consecutive records share a sequence as long as they fit");
     visit("max_prompt", max_prompt, core::whole(0, 1'000'000'000, "tokens"),
-          "records with a longer prompt are left out; 0: no limit");
-    visit("on_error", on_error, core::one_of({"stop", "skip"}),
-          "a damaged record stops the program, or is left out and counted");
-    visit("tokenizer", tokenizer, core::path(), "tokenizer.model or its folder; empty: the folder in model.base");
+          "leave out records whose prompt is longer; 0: no limit");
+    visit("on_error", on_error, core::choice(),
+          "what prepare does with a damaged record: stop, or skip it and count it");
+    visit("tokenizer", tokenizer, core::path(), "tokenizer.model or the folder that contains it; empty: model.base");
+  }
+
+  /// What prepare reads and writes.
+  void need_source(core::Complaints& complaints) const {
+    complaints.need(source, "data", "source", "the instructions");
+    complaints.need(packed, "data", "packed", "the file to write");
+  }
+  void need_packed(core::Complaints& complaints) const {
+    complaints.need(packed, "data", "packed", "the packed tokens, from prepare");
+  }
+  void need_held_out(core::Complaints& complaints) const {
+    if (held_out_every > 0 || !held_out.empty()) return;
+    complaints.add(
+        "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
   }
 };
 

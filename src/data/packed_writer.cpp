@@ -4,6 +4,7 @@
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
+#include "data/options.hpp"
 #include "data/packed_file.hpp"
 #include "data/packed_header.hpp"
 
@@ -28,7 +29,7 @@ std::string to_json(const PackedMetadata& metadata) {
 }  // namespace
 
 PackedWriter::PackedWriter(PackedMetadata metadata)
-    : metadata_(std::move(metadata)), join_(metadata_.packing == "simple") {}
+    : metadata_(std::move(metadata)), join_(metadata_.packing == core::spelling(Packing::simple)) {}
 
 void PackedWriter::add(const Document& document) {
   const std::uint64_t length = document.tokens.size(), most = static_cast<std::uint64_t>(metadata_.sequence);

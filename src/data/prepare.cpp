@@ -89,8 +89,8 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
   Progress progress;
   check_options(options, sequence);
   const Tokenizer tokenizer(tokenizer_path(options, base_folder));
-  const Template form(tokenizer, template_from_name(options.prompt_template), sequence, options.max_prompt);
-  InstructionSource source(options.source, options.on_error == "skip");
+  const Template form(tokenizer, options.prompt_template, sequence, options.max_prompt);
+  InstructionSource source(options.source, options.on_error == OnError::skip);
   const bool hold_out = options.held_out_every > 0;
   // Opened before the work, so that a folder that cannot be written is known at once; a missing folder is made after
   // it, so that an error leaves nothing behind.
@@ -98,8 +98,8 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
   std::optional<OutputFile> held_out_file;
   if (hold_out) held_out_file.emplace(held_out_path(options));
 
-  PackedMetadata metadata{options.prompt_template,
-                          options.packing,
+  PackedMetadata metadata{std::string(core::spelling(options.prompt_template)),
+                          std::string(core::spelling(options.packing)),
                           sequence,
                           tokenizer.fingerprint(),
                           tokenizer.vocabulary(),

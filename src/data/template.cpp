@@ -23,12 +23,6 @@ void append(Document& document, const Ids& ids, bool labelled) {
 
 }  // namespace
 
-TemplateKind template_from_name(std::string_view name) {
-  if (name == "idae") return TemplateKind::idae;
-  if (name == "idae_official") return TemplateKind::idae_official;
-  core::bad_input("data.template = ", name, " is not known; use idae or idae_official");
-}
-
 Rendered Template::render(const Record& record) const {
   Rendered result = kind_ == TemplateKind::idae ? render_corrected(record) : render_official(record);
   if (result.dropped != Dropped::no) {

@@ -5,27 +5,11 @@
 #include <string_view>
 #include <vector>
 
+#include "data/options.hpp"
 #include "data/record.hpp"
 #include "data/tokenizer.hpp"
 
 namespace caravan::data {
-
-/// The text around a record, from the official PESC code:
-///   <bos> + ("### System:\n{instruction}\n" if not empty) + "### Human:\n{input}\n### Assistant:\n" + "{output}<eos>"
-///   <bos> + "{corpus}<eos>"                                                        when the record has a corpus
-enum class TemplateKind {
-  /// One bos (none if the tokenizer has none); all turns, each answer with its eos labelled; texts of the record never
-  /// become special tokens; prompt and answer are encoded apart, so the label mask is exact and a prompt has the
-  /// same tokens in training and in generation.
-  idae,
-  /// What the official code does, literally: a tokenizer that adds bos gives two, one without bos gets the text "None",
-  /// special tokens' texts are parsed, the source's tokens are counted without id 0 (so a literal <unk> moves
-  /// the mask), only one turn.
-  idae_official,
-};
-
-/// "idae", "idae_official". Throws (exit 2) on another name.
-TemplateKind template_from_name(std::string_view name);
 
 /// Why a record gave no document.
 enum class Dropped { no, many_turns, long_prompt, no_label };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "core/complaints.hpp"
 #include "core/options.hpp"
 
 namespace caravan::family {
@@ -14,14 +15,21 @@ struct ModelOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("base", base, core::path(),
-          "Hugging Face folder of the base, dense or with adapters: config.json, *.safetensors");
+    visit(
+        "base", base, core::path(),
+        "Hugging Face folder of the base model, dense or with adapters: config.json, *.safetensors and the tokenizer");
     visit("adapter", adapter, core::path(),
-          "PEFT LoRA folder to begin from: adapter_config.json, adapter_model.safetensors, and pesc/ where caravan "
-          "export wrote it; empty: [lora] and [upcycle] say what begins");
+          "PEFT LoRA folder to begin with: adapter_config.json, adapter_model.safetensors and, where caravan export "
+          "wrote it, pesc/; empty: new LoRA updates and experts as [lora] and [upcycle] describe them");
     visit("store", store, core::path(),
-          "checkpoint of step 0, which upcycle writes and which holds the frozen tensors; empty: the run's own");
-    visit("rope_theta", rope_theta, core::real(0, 1e12), "base of the rotary embedding; 0: config.json's rope_theta");
+          "folder of the step-0 checkpoint, which upcycle writes and which holds the frozen tensors; empty: "
+          "checkpoints/step-00000000 in run.folder");
+    visit("rope_theta", rope_theta, core::real(0, 1e12),
+          "base of the rotary position embedding; 0: rope_theta of config.json");
+  }
+
+  void need_base(core::Complaints& complaints, std::string_view why) const {
+    complaints.need(base, "model", "base", why);
   }
 };
 
@@ -35,13 +43,14 @@ struct LoraOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit("rank", rank, core::whole(0, 65536), "inner dimension of the low-rank updates; 0: none");
-    visit("alpha", alpha, core::above(0, 1e6), "the update is scaled by alpha / rank");
-    visit("rslora", rslora, core::flag(), "scale by alpha / sqrt(rank) instead (rank-stabilised LoRA)");
-    visit("dropout", dropout, core::real(0, 0.999), "probability that an input of the update is zeroed in training");
+    visit("rank", rank, core::whole(0, 65536), "inner dimension of the LoRA updates; 0: no LoRA");
+    visit("alpha", alpha, core::above(0, 1e6), "each LoRA update is multiplied by alpha / rank");
+    visit("rslora", rslora, core::flag(), "multiply by alpha / sqrt(rank) instead (rank-stabilised LoRA)");
+    visit("dropout", dropout, core::real(0, 0.999),
+          "dropout probability on the inputs of the LoRA updates, in training");
     visit("targets", targets,
           core::one_of({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
-          "linears that get an update");
+          "linear layers that get a LoRA update");
   }
 };
 

@@ -13,9 +13,10 @@ struct Options {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit("tp", tp, core::whole(1, 1 << 20, "ranks"),
-          "tensor parallel: ranks that share each matrix and each sequence");
+          "tensor parallelism: ranks that divide each weight matrix and each sequence among themselves. The number of "
+          "ranks divided by layout.tp is the data parallelism");
     visit("ep", ep, core::whole(1, 1 << 20, "ranks"),
-          "expert parallel: ranks that share out the experts; the ranks that tp leaves over are data parallel");
+          "expert parallelism: ranks that divide the experts among themselves; it must divide the number of ranks");
   }
 };
 

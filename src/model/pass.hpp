@@ -3,10 +3,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
-#include "core/error.hpp"
 #include "core/random.hpp"
+#include "model/modes.hpp"
 #include "model/routing_record.hpp"
 #include "parallel/activation.hpp"
 #include "parallel/tensor_kernels.hpp"
@@ -20,25 +19,6 @@ struct DropoutRates {
   double lora = 0;    // of LoRA's inputs
   double expert = 0;  // of the experts' inputs
 };
-
-/// Which activations backward makes again instead of finding them kept; the gradients have the same bits. Of a layer
-/// stay, in numbers per token (H hidden, F feed-forward, K keys or values, k experts of inner width D):
-///   none       6 H + 2 K + 3 F + k (H + D)
-///   selective  2 H + 2 F + k D: outputs of o, gate, up, down and of the experts' Down. Norms, q, k, v, attention,
-///              SwiGLU and the experts' inputs are made again, and the next layer's input by the experts' Up. Where
-///              fewer than 4 query heads share a key head, q, k and v are dear and stay.
-///   full       H: the layer's input
-/// and in all three what is small: LoRA's inner activations, the norms' statistics, routing. Where the rows for the
-/// experts travel in several rounds, their inputs, k H, are never kept.
-enum class Recompute { none, selective, full };
-
-/// Of train.recompute.
-inline Recompute recompute_named(std::string_view name) {
-  if (name == "none") return Recompute::none;
-  if (name == "selective") return Recompute::selective;
-  if (name == "full") return Recompute::full;
-  core::internal_error("no recompute ", name);
-}
 
 /// One forward pass: its tokens, its randomness, and where routing is recorded (null: not wanted).
 struct Pass {

@@ -5,12 +5,10 @@
 
 #include <vector>
 
+#include "model/modes.hpp"
 #include "parallel/token_axis.hpp"
 
 namespace caravan::model {
-
-/// Over which tokens the shares f and p of the balance loss are taken.
-enum class BalanceScope { batch, sequence };
 
 /// Routing statistics of one micro-step, and the balance loss they give (Switch Transformer's, Fedus et al. 2021, with
 /// top-k counts). Rows: one for the whole micro-step over all ranks (batch), or one for each sequence.

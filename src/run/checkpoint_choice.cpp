@@ -12,9 +12,10 @@ fs::path step_0_folder(const RunFolder& run, const std::string& store) {
   return store.empty() ? checkpoint::step_folder(run.checkpoints(), 0) : fs::path(store);
 }
 
-std::optional<fs::path> chosen_checkpoint(const RunFolder& run, const std::string& step, const fs::path& step_0) {
-  if (step == "0") return step_0;
-  if (step != "newest") return checkpoint::step_folder(run.checkpoints(), std::stoll(step));
+std::optional<fs::path> chosen_checkpoint(const RunFolder& run, std::optional<std::int64_t> step,
+                                          const fs::path& step_0) {
+  if (step == 0) return step_0;
+  if (step) return checkpoint::step_folder(run.checkpoints(), *step);
   if (auto newest = checkpoint::newest_good(run.checkpoints())) return newest;
   if (fs::exists(step_0 / "manifest.json")) return step_0;
   return std::nullopt;

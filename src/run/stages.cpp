@@ -84,12 +84,7 @@ Stage train_stage(const RunFolder& run, const Checkpoints& checkpoints) {
 // The step that evaluate and export take, if there is such a checkpoint.
 std::optional<std::int64_t> chosen_step(const StageSettings& settings, const std::vector<Stage>& before,
                                         const Checkpoints& checkpoints) {
-  if (settings.step != "newest") {
-    const bool number = !settings.step.empty() && settings.step.size() <= 18 &&
-                        settings.step.find_first_not_of("0123456789") == std::string::npos;
-    if (!number) return std::nullopt;
-    return std::stoll(settings.step);
-  }
+  if (settings.step) return settings.step;
   if (checkpoints.newest_good) return checkpoints.newest_good;
   return before.front().done ? std::optional<std::int64_t>(0) : std::nullopt;
 }

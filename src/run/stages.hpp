@@ -14,15 +14,15 @@ namespace caravan::run {
 
 /// What a configuration says of the stages' results: where each lies, and how long training goes.
 struct StageSettings {
-  std::string store{};          // model.store; empty: the run's own step 0
-  std::string packed{};         // data.packed
-  std::string held_out{};       // the held-out records' file; empty: prepare makes none
-  std::int64_t steps = 0;       // train.steps; 0: by epochs
-  std::int64_t epochs = 0;      // train.epochs
-  std::int64_t batch = 1;       // train.batch
-  std::string step = "newest";  // evaluate.step, which evaluate and export take
-  std::string export_folder{};  // export.folder; empty: in the run folder
-  bool merge = true;            // export.merge
+  std::string store{};                 // model.store; empty: the run's own step 0
+  std::string packed{};                // data.packed
+  std::string held_out{};              // the held-out records' file; empty: prepare makes none
+  std::int64_t steps = 0;              // train.steps; 0: by epochs
+  std::int64_t epochs = 0;             // train.epochs
+  std::int64_t batch = 1;              // train.batch
+  std::optional<std::int64_t> step{};  // checkpoint.step, which evaluate and export take; none: the newest
+  std::string export_folder{};         // export.folder; empty: in the run folder
+  bool merge = true;                   // export.merge
 };
 
 /// What lies on disk of a stage.

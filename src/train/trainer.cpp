@@ -24,17 +24,11 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
   const at::AutoGradMode with_gradients(true);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context_);
   const family::ModelSpec& spec = decoder_.spec();
-  model::Pass pass{axis,
-                   dropout_,
-                   nullptr,
-                   model::recompute_named(options_.recompute),
-                   options_.exchange_mib << 20,
-                   options_.capacity};
+  model::Pass pass{axis, dropout_, nullptr, options_.recompute, options_.exchange_mib.bytes(), options_.capacity};
   const double tokens = static_cast<double>(std::max<std::int64_t>(1, totals.tokens));
   if (spec.pesc) {
-    pass.routing = std::make_shared<model::RoutingRecord>(
-        context_, axis, spec.layers, spec.pesc->experts,
-        batch_scope() ? model::BalanceScope::batch : model::BalanceScope::sequence);
+    pass.routing =
+        std::make_shared<model::RoutingRecord>(context_, axis, spec.layers, spec.pesc->experts, options_.balance_scope);
     pass.routing->gradient_scale =
         options_.balance_loss * static_cast<double>(spec.pesc->experts) / (static_cast<double>(spec.layers) * tokens);
   }
@@ -70,8 +64,8 @@ void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
 plan::Traffic Trainer::traffic(std::span<const data::TokenBatch> micro_batches) const {
   const family::ModelSpec& spec = decoder_.spec();
   plan::StepTraffic traffic(context_.grid, spec,
-                            {static_cast<std::int64_t>(at::elementSize(context_.compute)), options_.recompute,
-                             !batch_scope(), options_.capacity > 0});
+                            {static_cast<std::int64_t>(at::elementSize(context_.compute)),
+                             std::string(core::spelling(options_.recompute)), !batch_scope(), options_.capacity > 0});
   for (const data::TokenBatch& batch : micro_batches) {
     plan::MicroStep step;
     step.tokens = static_cast<std::int64_t>(batch.tokens.size());

@@ -70,7 +70,7 @@ class Trainer {
   /// parameters' buffers.
   void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, bool last, Sums& sums);
   void describe_experts(const Sums& sums, StepReport& report) const;
-  bool batch_scope() const { return options_.balance_scope == "batch"; }
+  bool batch_scope() const { return options_.balance_scope == model::BalanceScope::batch; }
 
   const parallel::Context& context_;
   const model::Decoder& decoder_;

@@ -100,7 +100,8 @@ settings_rows() {
   refused 0 train "$work/no_folder.ini" -- 'run.folder is not set' "$work/no_folder.ini" --run.folder=
   refused 0 upcycle "$config" "--run.folder=$work/new" --upcycle.topk=5 -- 'upcycle.topk = 5' 'upcycle.experts = 4'
   refused 0 train "$config" --train.batch=7 -- 'train.batch = 7' 'train.micro_batch = 2'
-  refused 0 evaluate "$config" --evaluate.step=soon -- 'evaluate.step = soon'
+  refused 0 evaluate "$config" --checkpoint.step=soon -- 'checkpoint.step = soon'
+  refused 0 evaluate "$config" --evaluate.step=soon -- 'checkpoint.step = soon'
 }
 
 files_rows() {
@@ -163,7 +164,7 @@ runs_rows() {
     "train.batch = 16, but train.batch = 8 made the 2 steps that led to $step_2" 'train.epochs = 2' 'set it back, or plan in train.steps: train.steps = 9 uses up'
   refused 0 train "$config" "--run.folder=$work/trained" --train.steps=4 --train.seed=7 -- "train.seed = 7, but $step_2 was made with 42 and has used 16 of the 60 sequences" 'set it back, or train in another run.folder'
   refused 0 train "$config" "--run.folder=$work/trained" --train.steps=4 --train.shuffle=false -- "train.shuffle = false, but $step_2 was made with true" 'set it back, or train in another run.folder'
-  refused 0 evaluate "$config" --evaluate.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007
+  refused 0 evaluate "$config" --checkpoint.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007
 }
 
 ranks_rows() {
@@ -185,7 +186,7 @@ ranks_rows() {
   refused 4 upcycle "$config" "--run.folder=$work/new" "--model.adapter=$work/dora" -- "$work/dora/adapter_config.json" use_dora
   refused 4 upcycle "$config" "--run.folder=$work/new" "--model.base=$work/cut" -- "$work/cut/model.safetensors"
   refused 4 train "$config" "--run.folder=$work/new" -- 'caravan upcycle'
-  refused 4 evaluate "$config" --evaluate.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007
+  refused 4 evaluate "$config" --checkpoint.step=7 "--data.held_out=$work/fewer.packed" -- step-00000007
   refused 4 prepare "$config" "--data.source=$work/bad_json.jsonl" "--data.packed=$work/new.packed" -- "$work/bad_json.jsonl:4"
 }
 

@@ -12,7 +12,7 @@ ask() { "$binary" "$@" >"$work/output" 2>"$work/stderr" </dev/null || fail "$*: 
 for question in --help -h 'train --help' ''; do
   read -r -a words <<<"$question"
   ask "${words[@]}"
-  for text in 'usage: caravan COMMAND CONFIG' upcycle prepare evaluate 'Exit codes: 0 done' --layout.tp=1 --train.lr=; do
+  for text in 'usage: caravan COMMAND CONFIG' 'caravan info PATH [--tensors]' 'caravan verify --model=DIR' upcycle prepare evaluate 'Exit codes: 0 done' --layout.tp=1 --train.lr=; do
     expect_output "$text"
   done
 done

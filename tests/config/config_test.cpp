@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "config/flags.hpp"
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
 
@@ -44,6 +45,19 @@ std::string error_of(const std::string& text, const Arguments& arguments = {}) {
   }
   return "no error";
 }
+
+/// Gives a setting another value.
+struct Change {
+  void operator()(bool* value) const { *value = !*value; }
+  void operator()(std::int64_t* value) const { *value += 1; }
+  void operator()(double* value) const { *value += 1; }
+  void operator()(std::string* value) const { *value += "x"; }
+  void operator()(std::vector<std::string>* value) const { value->push_back("x"); }
+  void operator()(caravan::core::Mebibytes* value) const { value->count += 1; }
+  void operator()(const caravan::core::Choice& value) const {
+    CHECK(value.choose(value.names()[value.name() == value.names()[0] ? 1 : 0]));
+  }
+};
 
 }  // namespace
 
@@ -136,7 +150,7 @@ TEST_CASE("every error of the command line is named") {
        "command line: train.lr = x is not a number\n"
        "command line: layout.tp = 0 is out of range; use 1 to 1048576 ranks"},
       {{"stray"}, "command line: unexpected argument stray; settings are --section.key=value"},
-      {{"--train.lr=0.1", "--train.lr=0.2"}, "command line: train.lr is given twice; before: command line"},
+      {{"--train.lr=0.1", "--train.lr=0.2"}, "command line: train.lr is given twice"},
       {{"--train.steps=1", "--train.epochs=2"},
        "command line: train.epochs excludes train.steps (command line): give one of them"}};
   for (const Case& item : cases) CHECK(error_of("", item.arguments) == item.message);
@@ -162,6 +176,42 @@ TEST_CASE("dump is read back to the same values and JSON") {
   CHECK(parsed["lora"]["targets"].size() == 2);
 }
 
+TEST_CASE("modes and sizes are spelled as they are in files, help and checkpoints") {
+  using namespace caravan;
+  const Config config =
+      load("", {"--train.precision=fp32", "--train.recompute=selective", "--train.balance_scope=sequence",
+                "--data.template=idae_official", "--data.packing=simple", "--data.on_error=skip",
+                "--export.dtype=bfloat16", "--train.exchange_mib=3"});
+  CHECK(config.train.precision == train::Precision::fp32);
+  CHECK(config.train.recompute == model::Recompute::selective);
+  CHECK(config.train.balance_scope == model::BalanceScope::sequence);
+  CHECK(config.data.prompt_template == data::TemplateKind::idae_official);
+  CHECK(config.data.packing == data::Packing::simple);
+  CHECK(config.data.on_error == data::OnError::skip);
+  CHECK(config.export_.dtype == convert::ExportType::bfloat16);
+  CHECK(config.train.exchange_mib.bytes() == 3 * 1024 * 1024);
+  const auto spelled = nlohmann::json::parse(config::json(config));
+  CHECK(spelled["train"]["precision"] == "fp32");
+  CHECK(spelled["train"]["recompute"] == "selective");
+  CHECK(spelled["data"]["template"] == "idae_official");
+  CHECK(spelled["train"]["exchange_mib"] == 3);
+  const std::string text = config::dump(config);
+  for (const char* line : {"\nprecision = fp32\n", "\nbalance_scope = sequence\n", "\npacking = simple\n",
+                           "\non_error = skip\n", "\ndtype = bfloat16\n", "\nexchange_mib = 3\n"}) {
+    CHECK(text.find(line) != std::string::npos);
+  }
+  // Every value of every mode is read back as it is spelled.
+  Config any;
+  for (const auto& field : config::fields_of(any)) {
+    if (const auto* choice = std::get_if<core::Choice>(&field.target)) {
+      for (const std::string_view name : choice->names()) {
+        CHECK(config::assign(field, {std::string(name)}).empty());
+        CHECK(config::format(field) == name);
+      }
+    }
+  }
+}
+
 TEST_CASE("an empty value on the command line sets a text to nothing") {
   const File file("[run]\nfolder = somewhere\n[lora]\nrank = 3\n");
   CHECK(load(file.path(), {}).run.folder == "somewhere");
@@ -184,19 +234,7 @@ TEST_CASE("the JSON follows every value and nothing else") {
   Config changed = plain;
   for (const auto& field : caravan::config::fields_of(changed)) {
     const std::string before = caravan::config::json(changed);
-    std::visit(
-        [](auto* value) {
-          using Value = std::remove_reference_t<decltype(*value)>;
-          if constexpr (std::is_same_v<Value, bool>)
-            *value = !*value;
-          else if constexpr (std::is_arithmetic_v<Value>)
-            *value += 1;
-          else if constexpr (std::is_same_v<Value, std::string>)
-            *value += "x";
-          else
-            value->push_back("x");
-        },
-        field.target);
+    std::visit(Change(), field.target);
     INFO(field.name());
     CHECK(caravan::config::json(changed) != before);
   }
@@ -210,9 +248,12 @@ TEST_CASE("help names every setting") {
 }
 
 TEST_CASE("a command says which settings it misses") {
-  const auto complaint = [](const Config& config, const char* command) -> std::string {
+  using namespace caravan::config;
+  const auto complaint = [](const Config& config, auto check) -> std::string {
     try {
-      caravan::config::validate(config, command);
+      caravan::core::Complaints complaints(config.file);
+      check(config, complaints);
+      complaints.end();
     } catch (const caravan::core::Error& error) {
       return error.what();
     }
@@ -220,27 +261,112 @@ TEST_CASE("a command says which settings it misses") {
   };
   Config config = load("", {});
   config.file = "x.ini";
-  CHECK(complaint(config, "upcycle") ==
+  CHECK(complaint(config, check_upcycle) ==
         "model.base is not set (the dense model): set [model] base=… in x.ini or pass --model.base=…\n"
-        "run.folder is not set (where the checkpoint goes): set [run] folder=… in x.ini or pass --run.folder=…");
+        "run.folder is not set (the folder that holds the run's checkpoints): set [run] folder=… in x.ini or pass "
+        "--run.folder=…");
   config.model.base = "b";
   config.model.store = "s";
-  CHECK(complaint(config, "upcycle").empty());
+  CHECK(complaint(config, check_upcycle).empty());
   config.upcycle.topk = 9;
-  CHECK(complaint(config, "upcycle") == "upcycle.topk = 9 exceeds upcycle.experts = 8");
+  CHECK(complaint(config, check_upcycle) == "upcycle.topk = 9 exceeds upcycle.experts = 8");
   config.file = "";
-  CHECK(complaint(config, "train") ==
-        "run.folder is not set (where checkpoints go): pass --run.folder=…\n"
+  CHECK(complaint(config, check_train) ==
         "data.packed is not set (the packed tokens, from prepare): pass --data.packed=…");
   config.run.folder = "r";
   config.data.packed = "p";
-  CHECK(complaint(config, "train").empty());
+  CHECK(complaint(config, check_train).empty());
   config.train.micro_batch = 3;
-  CHECK(complaint(config, "train") == "train.batch = 128 is no multiple of train.micro_batch = 3");
-  CHECK(complaint(config, "evaluate") ==
+  CHECK(complaint(config, check_train) == "train.batch = 128 is no multiple of train.micro_batch = 3");
+  CHECK(complaint(config, check_evaluate) ==
         "there is nothing to evaluate on: set data.held_out_every and run caravan prepare, or data.held_out");
   config.data.held_out_every = 5;
-  CHECK(complaint(config, "evaluate").empty());
-  config.evaluate.step = "latest";
-  CHECK(complaint(config, "evaluate") == "evaluate.step = latest is neither newest nor a step");
+  CHECK(complaint(config, check_evaluate).empty());
+  config.train.micro_batch = 1;
+  config.checkpoint.step = "latest";
+  for (const auto check : {check_train, check_evaluate, check_export}) {
+    CHECK(complaint(config, check) == "checkpoint.step = latest is neither newest nor a step");
+  }
+}
+
+TEST_CASE("the checkpoint to read has one name, and its former one is accepted") {
+  const File file("[evaluate]\nstep = 7\n");
+  CHECK(load(file.path(), {}).checkpoint.chosen_step() == 7);
+  // What is written has the present name only.
+  CHECK(caravan::config::json(load(file.path(), {})) == caravan::config::json(load("", {"--checkpoint.step=7"})));
+  CHECK(load(file.path(), {"--checkpoint.step=newest"}).checkpoint.chosen_step() == std::nullopt);
+  CHECK(load("", {"--evaluate.step=120"}).checkpoint.step == "120");
+  CHECK(load("", {"--evaluate.step", "120"}).checkpoint.step == "120");
+  CHECK(error_of("[evaluate]\nstep = 7\n[checkpoint]\nstep = 8\n") ==
+        "F:4: checkpoint.step is given twice; before: F:2");
+  CHECK(error_of("", {"--evaluate.step=1", "--checkpoint.step=2"}) == "command line: checkpoint.step is given twice");
+  CHECK(caravan::config::help().find("--evaluate.step") != std::string::npos);
+  const auto renamed = caravan::config::renamed_settings();
+  REQUIRE(renamed.size() == 1);
+  CHECK((renamed[0].section == "checkpoint" && renamed[0].key == "step"));
+  CHECK((renamed[0].former_section == "evaluate" && renamed[0].former_key == "step"));
+}
+
+TEST_CASE("a command reads its configuration, settings and flags from one line") {
+  using caravan::config::read_request;
+  const File file("[train]\nlr = 0.5\nsteps = 3\n");
+  const auto request = read_request("train", {"--train.lr", "0.25", file.path(), "--profile", "--dump-config"});
+  CHECK((request.config.train.lr == 0.25 && request.config.train.steps == 3 && request.config.train.profile));
+  CHECK(request.dump);
+  CHECK(request.config.file == file.path());
+  CHECK_FALSE(read_request("train", {file.path()}).dump);
+  const auto message = [&](const Arguments& arguments) -> std::string {
+    try {
+      read_request("train", arguments);
+    } catch (const caravan::core::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(message({}).starts_with("caravan train needs a configuration file: caravan train CONFIG "));
+  CHECK(message({"--train.lr=1"}).starts_with("caravan train needs a configuration file"));
+  CHECK(message({file.path(), "train.lr=1"}) ==
+        "command line: unexpected argument train.lr=1; settings are --section.key=value");
+  CHECK(message({file.path(), "--profil", "--train.stepps=1"}) ==
+        "command line: unknown setting profil; did you mean profile?\n"
+        "command line: unknown setting train.stepps; did you mean train.steps?");
+  CHECK(message({file.path(), "--dump-config=3"}).find("dump-config") != std::string::npos);
+}
+
+TEST_CASE("flags of a command without a configuration are read like settings") {
+  using namespace caravan;
+  struct Flags {
+    std::string model;
+    double tolerance = -1;
+    train::Precision precision = train::Precision::fp32;
+    bool tensors = false;
+  } flags;
+  const auto read = [&](const Arguments& arguments) {
+    config::FieldList list("");
+    list("model", flags.model, core::path(), "");
+    list("tolerance", flags.tolerance, core::real(0, 1e9), "");
+    list("precision", flags.precision, core::choice(), "");
+    list("tensors", flags.tensors, core::flag(), "");
+    return config::read_flags("look", "usage: caravan look PATH", list.take(), arguments);
+  };
+  CHECK(read({"--model=m", "--tensors", "here", "--precision", "bf16"}) == Arguments{"here"});
+  CHECK((flags.model == "m" && flags.tensors && flags.precision == train::Precision::bf16 && flags.tolerance == -1));
+  const auto message = [&](const Arguments& arguments) -> std::string {
+    try {
+      read(arguments);
+    } catch (const core::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string usage = "; usage: caravan look PATH";
+  CHECK(message({"--modle=m"}) == "caravan look: unknown flag --modle; did you mean --model?" + usage);
+  CHECK(message({"--tensros"}) == "caravan look: unknown flag --tensros; did you mean --tensors?" + usage);
+  CHECK(message({"-v"}) == "caravan look: unknown flag -v" + usage);
+  CHECK(message({"--model=a", "--model=b"}) == "caravan look: --model is given twice" + usage);
+  CHECK(message({"--tolerance=-1"}) == "caravan look: tolerance = -1 is out of range; use 0 to 1000000000" + usage);
+  CHECK(message({"--precision=fp23"}) ==
+        "caravan look: precision = fp23 is not a choice; use bf16 or fp32; did you mean fp32?" + usage);
+  CHECK(message({"--model"}).starts_with("caravan look: the required argument for option '--model'"));
+  CHECK(message({"--tensors=yes"}).find("tensors") != std::string::npos);
 }

@@ -88,7 +88,7 @@ TEST_CASE("prepare writes what template and tokenizer give, split into training 
   // The same records as an array; and all of them without a held-out file.
   options.source = write_source(folder, true);
   options.held_out_every = 0;
-  options.packing = "simple";
+  options.packing = data::Packing::simple;
   options.packed = folder / "joined";
   const PrepareReport joined = data::prepare(options, sequence, base_folder(), "caravan test");
   const PackedFile all(options.packed);
@@ -103,14 +103,14 @@ TEST_CASE("idae_official leaves out several turns and keeps records without a la
   Options options;
   options.source = write_source(folder, false);
   options.packed = folder / "packed";
-  options.prompt_template = "idae_official";
+  options.prompt_template = data::TemplateKind::idae_official;
   const PrepareReport report = data::prepare(options, 64, base_folder(), "caravan test");
   const PackedFile file(options.packed);
   CHECK(report.many_turns == 1);
   CHECK(report.unlabelled > 0);
   CHECK(report.no_label == 0);
   CHECK(file.documents() + report.many_turns == report.records);
-  options.prompt_template = "idae";
+  options.prompt_template = data::TemplateKind::idae;
   options.max_prompt = 40;
   const PrepareReport corrected = data::prepare(options, 64, base_folder(), "caravan test");
   CHECK(corrected.many_turns == 0);
@@ -136,7 +136,7 @@ TEST_CASE("on an error nothing is written and what was there stays") {
     CHECK(files_in(folder) == 2);
   };
   refused(":2: corpus must be a text");
-  options.on_error = "skip";
+  options.on_error = data::OnError::skip;
   refused("no record is left for the training file");  // indices 0 and 2 are held out
   options.held_out = options.packed;
   refused("would overwrite");

@@ -58,7 +58,7 @@ say "upcycle: ranks that hang in a file are named"
 copy_run origin slow
 under fsync "$work/slow/export-step-00000000.unfinished/model" CARAVAN_STUCK_TENTHS=60
 before=$SECONDS
-start export "--run.folder=$work/slow" --watchdog.seconds=2 --evaluate.step=0 || fail "export on a slow storage ended with $?"
+start export "--run.folder=$work/slow" --watchdog.seconds=2 --checkpoint.step=0 || fail "export on a slow storage ended with $?"
 undisturbed
 [ $((SECONDS - before)) -ge 6 ] || fail "the export was not slow: this tests nothing"
 ! grep -E '^error|stack' "$work/output" >"$work/said" || fail "it said $(head -n 1 "$work/said")"

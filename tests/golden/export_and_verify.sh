@@ -47,7 +47,7 @@ model=$fixtures/camelidae-tiny
 refused 1 verify --modle=x -- 'unknown flag --modle' 'did you mean --model?'
 refused 1 verify "--model=$model" -- '--reference is not given'
 refused 1 verify "--model=$model" --reference=a --reference=b -- '--reference is given twice'
-refused 1 verify "--model=$model" --reference=a --tolerance=small -- '--tolerance=small is not a number'
+refused 1 verify "--model=$model" --reference=a --tolerance=small -- 'tolerance = small is not a number'
 refused 1 verify "--model=$model" --reference=a --layout.tp=0 -- 'layout.tp = 0 is out of range'
 refused 1 verify "--model=$model" a -- 'unexpected argument a'
 refused 2 verify "--model=$fixtures/llama-tiny" "--adapter=$work/nowhere" --reference=a -- "$work/nowhere is not a folder with a PEFT adapter"
@@ -75,9 +75,9 @@ for layout in '1 1 1' '2 2 1' '2 1 2' '4 2 2'; do
   done
 done
 refused 2 export "$config" "--export.folder=$work/export-1-1-1" -- "$work/export-1-1-1 is not empty"
-refused 1 export "$config" --evaluate.step=77 -- step-00000077
+refused 1 export "$config" --checkpoint.step=77 -- step-00000077
 refused 1 export "$config" --export.dtype=int8 -- export.dtype
-expect 0 1 export "$config" --evaluate.step=0 --export.dtype=bfloat16
+expect 0 1 export "$config" --checkpoint.step=0 --export.dtype=bfloat16
 [ -e "$work/origin/export-step-00000000/config.json" ] || fail "no export in the run folder"
 grep -qF 'It was not trained' "$work/origin/export-step-00000000/README.md" || fail "the README of step 0 says otherwise"
 say "exports from 1, 2 and 4 ranks are the same and verified"

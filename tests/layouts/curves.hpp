@@ -75,7 +75,7 @@ struct Training {
   family::ModelSpec spec;
   const layout::TensorSource& tensors;
   const data::PackedFile& file;
-  std::string balance_scope = "batch";
+  model::BalanceScope balance_scope = model::BalanceScope::batch;
 };
 
 struct Curve {

@@ -35,7 +35,7 @@ TEST_CASE("Accumulation over a base stored in bf16 does not change the curve", "
   spec.dtype = core::DType::bf16;
   const RoundedTensors tensors(spec);
   const SyntheticData synthetic(spec.vocabulary);
-  const Training training{spec, tensors, synthetic.file(), "sequence"};
+  const Training training{spec, tensors, synthetic.file(), model::BalanceScope::sequence};
   const Curve alone = train_alone(training);
   CHECK(alone.routing_gap > safe_routing_gap);
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 8)) {

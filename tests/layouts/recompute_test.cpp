@@ -35,11 +35,11 @@ struct Run {
   std::vector<at::Tensor> bits;  // this rank's gradients and values after every step
 };
 
-Run train(const parallel::Context& context, const family::ModelSpec& spec, const std::string& recompute,
-          const std::string& balance_scope) {
+Run train(const parallel::Context& context, const family::ModelSpec& spec, model::Recompute recompute,
+          model::BalanceScope balance_scope) {
   Model model(context, spec);
   train::Options options;
-  options.precision = "fp32";
+  options.precision = train::Precision::fp32;
   options.lr = 2e-3;
   options.steps = steps;
   options.balance_scope = balance_scope;
@@ -78,9 +78,9 @@ void compare(const Run& run, const Run& none) {
 void compare_modes(const std::vector<std::pair<int, int>>& grids, const family::ModelSpec& spec) {
   for (const auto& [tp, ep] : grids) {
     const OnGrid on(tp, ep);
-    for (const std::string scope : {"batch", "sequence"}) {
-      const Run none = train(on.context, spec, "none", scope);
-      for (const std::string recompute : {"selective", "full"}) {
+    for (const auto scope : {model::BalanceScope::batch, model::BalanceScope::sequence}) {
+      const Run none = train(on.context, spec, model::Recompute::none, scope);
+      for (const auto recompute : {model::Recompute::selective, model::Recompute::full}) {
         CAPTURE(tp, ep, scope, recompute);
         compare(train(on.context, spec, recompute, scope), none);
       }

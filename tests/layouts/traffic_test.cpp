@@ -66,7 +66,7 @@ struct Case {
 
 Case plain_case() {
   Case plain{"plain"};
-  plain.options.precision = "fp32";
+  plain.options.precision = train::Precision::fp32;
   plain.options.steps = 2;
   return plain;
 }
@@ -78,14 +78,14 @@ std::vector<Case> other_cases() {
     cases.back().name = name;
     change(cases.back());
   };
-  add("selective", [](Case& c) { c.options.recompute = "selective"; });
+  add("selective", [](Case& c) { c.options.recompute = model::Recompute::selective; });
   add("selective, grouped heads", [](Case& c) {
-    c.options.recompute = "selective";
+    c.options.recompute = model::Recompute::selective;
     c.spec.kv_heads = 4;
   });
-  add("full", [](Case& c) { c.options.recompute = "full"; });
+  add("full", [](Case& c) { c.options.recompute = model::Recompute::full; });
   add("balance by sequence, capacity", [](Case& c) {
-    c.options.balance_scope = "sequence";
+    c.options.balance_scope = model::BalanceScope::sequence;
     c.options.capacity = 0.75;
   });
   add("some updates", [](Case& c) { c.spec.lora->targets = {"q_proj", "o_proj", "up_proj"}; });
@@ -113,7 +113,8 @@ Traffic formulas_for(const Case& test, const parallel::Context& context, const m
   const train::Options& options = test.options;
   const model::DropoutRates dropout{static_cast<std::uint64_t>(options.seed), 0.1, options.expert_dropout};
   plan::StepTraffic formulas(context.grid, test.spec,
-                             {4, options.recompute, options.balance_scope == "sequence", options.capacity > 0});
+                             {4, std::string(core::spelling(options.recompute)),
+                              options.balance_scope == model::BalanceScope::sequence, options.capacity > 0});
   for (const data::TokenBatch& batch : micro) {
     const auto targets = std::count_if(batch.targets.begin(), batch.targets.end(), [](auto t) { return t >= 0; });
     const auto sequences =

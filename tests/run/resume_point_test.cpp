@@ -101,17 +101,17 @@ TEST_CASE("damage leads to no other model") {
   point.require_same_store(run.step(0), run.step(0), "the store it was trained with");
 }
 
-TEST_CASE("a command takes the checkpoint that evaluate.step names") {
+TEST_CASE("a command takes the checkpoint that checkpoint.step names") {
   const test::ScratchFolder scratch;
   const run::RunFolder folder(scratch.path());
   const fs::path store = scratch / "store";
   CHECK(run::step_0_folder(folder, store.string()) == store);
-  CHECK_FALSE(run::chosen_checkpoint(folder, "newest", store));
+  CHECK_FALSE(run::chosen_checkpoint(folder, std::nullopt, store));
   test::save_step(scratch.path(), 0);
   fs::rename(scratch / "step-00000000", store);
-  CHECK(run::chosen_checkpoint(folder, "newest", store) == store);
-  CHECK(run::chosen_checkpoint(folder, "0", store) == store);
+  CHECK(run::chosen_checkpoint(folder, std::nullopt, store) == store);
+  CHECK(run::chosen_checkpoint(folder, 0, store) == store);
   test::save_step(folder.checkpoints(), 6, "s");
-  CHECK(run::chosen_checkpoint(folder, "newest", store) == folder.checkpoints() / "step-00000006");
-  CHECK(run::chosen_checkpoint(folder, "5", store) == folder.checkpoints() / "step-00000005");
+  CHECK(run::chosen_checkpoint(folder, std::nullopt, store) == folder.checkpoints() / "step-00000006");
+  CHECK(run::chosen_checkpoint(folder, 5, store) == folder.checkpoints() / "step-00000005");
 }

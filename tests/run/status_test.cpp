@@ -123,9 +123,9 @@ TEST_CASE("evaluate and export are done for the step that is chosen, and only if
   CHECK(run.shell().find("export_problem=" + exported.string() + " is marked UNVERIFIED") != std::string::npos);
   test::write_text(exported / "README.md", "/run/checkpoints/step-00000120.");
   CHECK_FALSE(run.done("export"));
-  run.settings.step = "0";
+  run.settings.step = 0;
   CHECK_FALSE(run.done("evaluate"));
-  run.settings.step = "12";
+  run.settings.step = 12;
   CHECK(run.done("evaluate"));
   run.settings.merge = false;
   CHECK(run.json()["stages"]["export"]["result"] == (run.scratch / "adapter-step-00000012").string());

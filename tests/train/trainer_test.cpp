@@ -17,7 +17,9 @@ constexpr double gradient_tolerance = 2e-6;
 constexpr double relative_tolerance = 1e-5;
 constexpr std::int64_t rows = 4;  // of a global batch, one for each data-parallel rank at most
 
-train::Options options(const std::string& scope, double balance) {
+using model::BalanceScope;
+
+train::Options options(BalanceScope scope, double balance) {
   train::Options result;
   result.lr = 1e-3;
   result.balance_loss = balance;
@@ -114,12 +116,12 @@ TEST_CASE("a step is the same at every layout and accumulation") {
   const Alone one;
   // Batch scope measures the balance over a micro-step, so it is the same without accumulation only.
   struct Case {
-    const char* scope;
+    BalanceScope scope;
     double balance;
     bool accumulate;
   };
-  for (const Case& which : {Case{"sequence", 0.05, false}, Case{"sequence", 0.05, true}, Case{"batch", 0, true},
-                            Case{"batch", 0.05, false}}) {
+  for (const Case& which : {Case{BalanceScope::sequence, 0.05, false}, Case{BalanceScope::sequence, 0.05, true},
+                            Case{BalanceScope::batch, 0, true}, Case{BalanceScope::batch, 0.05, false}}) {
     const train::Options how = options(which.scope, which.balance);
     const Outcome whole = step(one.context, {rows_between(0, rows)}, how);
     REQUIRE(whole.report.grad_norm > 0.1);  // the comparison below is absolute
@@ -132,7 +134,7 @@ TEST_CASE("a step is the same at every layout and accumulation") {
 
 TEST_CASE("a micro-batch without tokens changes nothing") {
   at_few_layouts([](const OnGrid& grid) {
-    for (const char* scope : {"batch", "sequence"}) {
+    for (const BalanceScope scope : {BalanceScope::batch, BalanceScope::sequence}) {
       const train::Options how = options(scope, 0.05);
       auto batches = micro_batches(grid.context.grid, false);
       const Outcome without = step(grid.context, batches, how);
@@ -153,7 +155,7 @@ TEST_CASE("a micro-batch without tokens changes nothing") {
 
 TEST_CASE("some data-parallel ranks may have no tokens at all") {
   const Alone one;
-  for (const char* scope : {"batch", "sequence"}) {
+  for (const BalanceScope scope : {BalanceScope::batch, BalanceScope::sequence}) {
     const train::Options how = options(scope, 0.05);
     const Outcome whole = step(one.context, {rows_between(0, rows)}, how);
     at_few_layouts([&](const OnGrid& grid) {
@@ -167,8 +169,8 @@ TEST_CASE("some data-parallel ranks may have no tokens at all") {
 
 TEST_CASE("what experts drop is the same at every layout and accumulation, and counted over all ranks") {
   const Alone one;
-  for (const char* scope : {"batch", "sequence"}) {
-    train::Options how = options(scope, scope == std::string("batch") ? 0 : 0.05);
+  for (const BalanceScope scope : {BalanceScope::batch, BalanceScope::sequence}) {
+    train::Options how = options(scope, scope == BalanceScope::batch ? 0 : 0.05);
     CHECK_FALSE(step(one.context, {rows_between(0, rows)}, how).report.dropped.has_value());
     how.capacity = 0.75;
     const Outcome whole = step(one.context, {rows_between(0, rows)}, how);
@@ -203,8 +205,8 @@ TEST_CASE("train.exchange_mib bounds the rows that a rank's experts receive at a
     for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
       model.parameters.trainable(family::layer_prefix(layer) + "mlp.moe_adapter.router.weight").value.zero_();
     }
-    train::Options how = options("batch", 0.05);
-    how.exchange_mib = exchange_mib;
+    train::Options how = options(BalanceScope::batch, 0.05);
+    how.exchange_mib = {exchange_mib};
     train::Trainer trainer(grid.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 0, 10});
     TensorMemory& memory = TensorMemory::counting();
     const std::int64_t before = memory.live();
@@ -230,7 +232,7 @@ TEST_CASE("train.exchange_mib bounds the rows that a rank's experts receive at a
 
 TEST_CASE("the same step gives the same bits when it runs again") {
   at_few_layouts([](const OnGrid& grid) {
-    const train::Options how = options("batch", 0.05);
+    const train::Options how = options(BalanceScope::batch, 0.05);
     const auto batches = micro_batches(grid.context.grid, true);
     const Outcome first = step(grid.context, batches, how), second = step(grid.context, batches, how);
     CHECK(first.report.loss == second.report.loss);
@@ -241,7 +243,7 @@ TEST_CASE("the same step gives the same bits when it runs again") {
 TEST_CASE("a step begins without the gradients of the step before") {
   at_few_layouts([](const OnGrid& grid) {
     RandomModel model(grid.context, small_spec());
-    const train::Options how = options("batch", 0.05);
+    const train::Options how = options(BalanceScope::batch, 0.05);
     // Step 1 of a warm-up has rate 0: the parameters stay, so a second one computes the same.
     train::Trainer trainer(grid.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 5, 10});
     const auto batches = micro_batches(grid.context.grid, false);
@@ -262,7 +264,7 @@ TEST_CASE("clipping scales the gradient to the norm that is allowed, and the rep
   const Alone one;
   start_kernels();
   RandomModel model(one.context, small_spec());
-  train::Options how = options("batch", 0.05);
+  train::Options how = options(BalanceScope::batch, 0.05);
   how.clip = 1e-3;
   how.beta1 = how.beta2 = 0;  // the moments are then the clipped gradient and its square
   train::Trainer trainer(one.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 0, 10});
