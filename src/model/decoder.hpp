@@ -31,7 +31,7 @@ class Decoder {
   const parallel::Context& context_;
   family::ModelSpec spec_;
   const parallel::FrozenWeight& embedding_;
-  const parallel::FrozenWeight& norm_;
+  at::Tensor norm_;  // [H]
   const parallel::FrozenWeight& head_;
   std::vector<DecoderLayer> layers_;
 };

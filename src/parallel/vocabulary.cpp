@@ -51,29 +51,25 @@ Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Te
 }  // namespace
 
 at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenAxis& axis) {
-  Workspace workspace;
-  const at::Tensor weight = table.materialise(workspace);
-  const LocalIds local(axis.ids, weight.size(0), context.grid.tp_rank());
-  const at::Tensor rows = weight.index_select(0, local.index).mul_(local.owned.unsqueeze(1));
+  const LocalIds local(axis.ids, table.out_features(), context.grid.tp_rank());
+  const at::Tensor rows = table.rows(local.index).mul_(local.owned.unsqueeze(1));
   return reduce_scatter_rows(*context.groups.tp, "reduce embeddings", rows);
 }
 
 TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& targets,
                      double scale) {
   const bool gradient = wants_gradient({x});
-  Workspace workspace;
-  const at::Tensor weight = head.materialise(workspace);
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
   const at::Tensor rows = targets.ge(0).nonzero().squeeze(1);
   at::Tensor dx = gradient ? at::zeros_like(all) : at::Tensor();
   TokenLoss result;
   for (std::int64_t begin = 0; begin < rows.size(0); begin += chunk_tokens) {
     const at::Tensor chunk_rows = rows.narrow(0, begin, std::min(chunk_tokens, rows.size(0) - begin));
-    const at::Tensor part = at::mm(all.index_select(0, chunk_rows), weight.t()).to(at::kFloat);
+    const at::Tensor part = head.multiply(all.index_select(0, chunk_rows)).to(at::kFloat);
     Chunk chunk = cross_entropy(context, part, targets.index_select(0, chunk_rows), gradient);
     result.sum += chunk.loss;
     if (gradient) {
-      dx.index_copy_(0, chunk_rows, at::mm(chunk.dlogits.mul_(scale).to(weight.scalar_type()), weight));
+      dx.index_copy_(0, chunk_rows, head.multiply_transposed(chunk.dlogits.mul_(scale).to(all.scalar_type())));
     }
   }
   result.loss = at::full({}, result.sum * scale, x.options().dtype(at::kFloat));
@@ -87,10 +83,8 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at:
 }
 
 at::Tensor logits(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& rows) {
-  Workspace workspace;
-  const at::Tensor weight = head.materialise(workspace);
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
-  const at::Tensor part = at::mm(all.index_select(0, rows), weight.t()).to(at::kFloat);
+  const at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
   return gather_rows(*context.groups.tp, "gather logits", part.t().contiguous()).t();
 }
 
