@@ -244,6 +244,35 @@ TEST_CASE("a weight may hold LoRA's second factor among its own columns") {
   CHECK(weight.products == 4);  // nobody has made them apart
 }
 
+TEST_CASE("an output of column-parallel linears that nothing is made of has a gradient of zeros") {
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    if (ep > 1) continue;
+    CAPTURE(tp);
+    const OnGrid grid(tp, ep);
+    const Tokens tokens(grid, tokens_of_ranks(grid.context.grid.dp(), true));
+    const parallel::TokenAxis axis(parallel::token_rows(tokens.mine), grid.context);
+    using layout::Axis;
+    Linears linears(
+        grid, {frozen("q.weight", {out_q, in}, 0), trainable("q.a", {rank, in}, {}),
+               trainable("q.b", {out_q, rank}, layout::Split{0, Axis::tp}), frozen("k.weight", {out_k, in}, 0),
+               trainable("k.a", {rank + 1, in}, {}), trainable("k.b", {out_k, rank + 1}, layout::Split{0, Axis::tp})});
+    const parallel::ColumnLinears column(grid.context, {linears.parts("q", true), linears.parts("k", true)}, scale);
+    std::vector<std::vector<at::Tensor>> results;
+    for (const bool with_zeros : {false, true}) {
+      linears.parameters.zero_gradients();
+      const at::Tensor shard = leaf(noise({axis.shard, in}, "x"));
+      const auto y = column.forward(shard, axis, {mask_key, 0.25, 0});
+      const at::Tensor used = (y[1].value * noise(y[1].value.sizes().vec(), "c")).sum();
+      (with_zeros ? used + (y[0].value * 0).sum() : used).backward();
+      std::vector<at::Tensor> result{gradient_of(shard)};
+      for (const auto& [name, gradient] : reduced_gradients(linears.parameters)) result.push_back(gradient);
+      results.push_back(result);
+    }
+    for (std::size_t i = 0; i < results[0].size(); ++i) CHECK(results[0][i].equal(results[1][i]));
+    CHECK(linears.parameters.trainable("q.b").gradient.eq(0).all().item<bool>());
+  }
+}
+
 TEST_CASE("column-parallel linears: outputs, input gradient, LoRA gradients") { for_each_case(compare_column_linears); }
 
 TEST_CASE("a row-parallel linear: output, input gradient, LoRA gradients") { for_each_case(compare_row_linear); }
