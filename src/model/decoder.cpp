@@ -30,7 +30,7 @@ at::Tensor Decoder::forward(const Pass& pass) const {
   return rms_norm(hidden, norm_, spec_.norm_eps, parallel::Recall::kept);
 }
 
-parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const at::Tensor& targets, double scale) const {
+parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const parallel::TokenTargets& targets, double scale) const {
   return parallel::token_loss(context_, head_, hidden, targets, scale);
 }
 

@@ -79,8 +79,7 @@ parallel::Permutation ExpertMixture::permutation_of(const parallel::Routing& rou
   if (pass.capacity == 0) return parallel::permute_by_expert(routing, pesc_.experts);
   const at::Tensor taken = within_capacity(context_, pass.axis, routing.indices, pesc_.experts, pass.capacity);
   if (pass.routing) {
-    pass.routing->add_dropped(routing.indices.ge(0).sum().item<std::int64_t>() -
-                              taken.ge(0).sum().item<std::int64_t>());
+    pass.routing->add_dropped(routing.indices.ge(0).sum().sub(taken.ge(0).sum()));
   }
   return parallel::permute_by_expert({taken, routing.weights}, pesc_.experts);
 }

@@ -176,9 +176,9 @@ void compare(const OnGrid& grid, const Case& which) {
   }
 
   // Sums over the ranks that share rows; the naive side has all rows.
-  double balance = pass.routing->share_times_probability();
+  double balance = pass.routing->share_times_probability().item<double>();
   at::Tensor assignments = pass.routing->assignments();
-  std::int64_t dropped = pass.routing->dropped();
+  auto dropped = static_cast<std::int64_t>(pass.routing->dropped().item<double>());
   if (which.scope == model::BalanceScope::sequence) {
     balance = grid.groups.dp->all_reduce("sum balance", balance, comm::Reduce::sum);
     parallel::all_reduce(*grid.groups.dp, "sum assignments", assignments, comm::Reduce::sum);

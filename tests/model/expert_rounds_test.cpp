@@ -32,9 +32,9 @@ Outcome run(const parallel::Context& context, std::int64_t most_rows, Recompute 
   model::Pass pass{axis, {7, 0.1, 0.1}, nullptr, recompute};
   if (most_rows > 0) pass.exchange_bytes = most_rows * row_bytes(spec, context);
   const parallel::TokenLoss loss =
-      model.decoder->loss(model.decoder->forward(pass), axis.extend(batch.targets, -100), 1);
+      model.decoder->loss(model.decoder->forward(pass), axis.targets_of(batch.targets), 1);
   loss.loss.backward();
-  Outcome outcome{loss.sum, {}};
+  Outcome outcome{loss.sum.item<double>(), {}};
   for (const parallel::Bucket& bucket : model.parameters.buckets())
     outcome.gradients.push_back(bucket.gradients.clone());
   return outcome;
