@@ -7,13 +7,9 @@
 #include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
+#include "train/context.hpp"
 
 namespace caravan::commands {
-namespace {
-
-at::ScalarType compute_type(const std::string& precision) { return precision == "bf16" ? at::kBFloat16 : at::kFloat; }
-
-}  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
   const std::string& store = session.config.model.store;
@@ -106,7 +102,7 @@ Model::Model(const Session& session, const Start& start) : Model(session, start.
 Model::Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source)
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
-      context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
+      context(train::make_context(grid, groups, session.config.train)),
       parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib * (1 << 20) / 4) {
   parameters.load_frozen(StoppableSource(source));
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);

@@ -144,9 +144,8 @@ int train(const Session& session) {
       .evaluate_every = config.evaluate.every,
       .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
         watch::activity().enter_phase("held-out loss");
-        const auto held_out = evaluate::held_out_loss(
-            model.context, *model.decoder, *data.held_out,
-            {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib << 20, stop});
+        const auto held_out = evaluate::held_out_loss(model.context, *model.decoder, *data.held_out,
+                                                      {config.evaluate.samples, config.train.micro_batch, stop});
         if (!held_out) return std::nullopt;
         return held_out->loss;
       },

@@ -31,8 +31,7 @@ std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const
     }
     const data::TokenBatch batch = batches.micro_batch(global, 0, context.grid.dp_rank());
     const parallel::TokenAxis axis(parallel::token_rows(batch), context);
-    model::Pass pass{axis};
-    pass.exchange_bytes = work.exchange_bytes;
+    const model::Pass pass{axis};
     sums.add_(decoder.loss(decoder.forward(pass), axis.targets_of(batch.targets), 1.0).sum);
   }
   const double sum =

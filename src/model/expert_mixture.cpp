@@ -90,7 +90,7 @@ ExpertMixture::Travel ExpertMixture::travel_of(const parallel::Routing& routing,
   const parallel::ExpertDropout mask{expert_keys(pass.dropout, layer_, pesc_.experts, context_.device),
                                      pass.axis.shard_of(pass.axis.identity), pass.dropout.expert};
   const std::int64_t row_bytes = y.size(1) * static_cast<std::int64_t>(y.element_size());
-  const std::int64_t most_rows = std::max<std::int64_t>(1, pass.exchange_bytes / row_bytes);
+  const std::int64_t most_rows = std::max<std::int64_t>(1, context_.exchange_bytes / row_bytes);
   Travel travel{routing, permutation, mask, {}};
   for (parallel::ExchangeRound& exchange : parallel::plan_exchange(context_, permutation.counts, most_rows)) {
     const at::Tensor slot_token = exchange.part_of(permutation.slot_token);

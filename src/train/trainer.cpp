@@ -25,12 +25,7 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
   const at::AutoGradMode with_gradients(true);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context_);
   const family::ModelSpec& spec = decoder_.spec();
-  model::Pass pass{axis,
-                   dropout_,
-                   nullptr,
-                   model::recompute_named(options_.recompute),
-                   options_.exchange_mib << 20,
-                   options_.capacity};
+  model::Pass pass{axis, dropout_, nullptr, model::recompute_named(options_.recompute), options_.capacity};
   const double tokens = static_cast<double>(std::max<std::int64_t>(1, totals.tokens));
   if (spec.pesc) {
     pass.routing = std::make_shared<model::RoutingRecord>(
