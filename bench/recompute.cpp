@@ -52,7 +52,7 @@ Measured measure(const parallel::Context& context, const model::Decoder& decoder
   memory.forget_peak();
   const auto start = Clock::now();
   const std::clock_t processor = std::clock();
-  const parallel::TokenLoss loss = decoder.loss(decoder.forward(pass), axis.extend(batch.targets, -100), 1e-3);
+  const parallel::TokenLoss loss = decoder.loss(decoder.forward(pass), axis.targets_of(batch.targets), 1e-3);
   const std::int64_t kept = memory.live() - before;
   loss.loss.backward();
   return {std::chrono::duration<double>(Clock::now() - start).count(),

@@ -9,6 +9,9 @@
 namespace caravan::kernels {
 namespace {
 
+// Of sum_of_squares: pieces of one size on every machine, added in their order.
+constexpr std::int64_t squares_piece = 4096;
+
 /// The update's factors, rounded to fp32 once; complements are formed in fp64 first (1 - 0.999F has 4 digits).
 struct Factors {
   float gradient, decay, beta1, rest1, beta2, rest2, second, eps, rate;
@@ -67,21 +70,22 @@ void adamw(Execution execution, float* weight, float* exp_avg, float* exp_avg_sq
       });
 }
 
-double sum_of_squares(Execution execution, const float* values, std::int64_t count) {
-  // Pieces of one size on every machine, added in their order.
-  constexpr std::int64_t piece = 4096;
-  const std::int64_t pieces = (count + piece - 1) / piece;
-  Kokkos::View<double*, detail::Space> partial("sum_of_squares", static_cast<std::size_t>(pieces));
+std::int64_t sum_of_squares_scratch(std::int64_t count) { return (count + squares_piece - 1) / squares_piece; }
+
+void sum_of_squares(Execution execution, const float* values, std::int64_t count, double* scratch, double* sum) {
+  const std::int64_t pieces = sum_of_squares_scratch(count);
   detail::for_each(
-      execution, "sum_of_squares", pieces, KOKKOS_LAMBDA(std::int64_t i) {
-        const std::int64_t begin = i * piece;
-        partial(i) = square_sum(values + begin, static_cast<int>(begin + piece < count ? piece : count - begin));
+      execution, "squares_of_pieces", pieces, KOKKOS_LAMBDA(std::int64_t i) {
+        const std::int64_t begin = i * squares_piece;
+        scratch[i] =
+            square_sum(values + begin, static_cast<int>(begin + squares_piece < count ? squares_piece : count - begin));
       });
-  detail::instance(execution).fence();
-  const auto on_host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), partial);
-  double sum = 0;
-  for (std::int64_t i = 0; i < pieces; ++i) sum += on_host(i);
-  return sum;
+  detail::for_each(
+      execution, "sum_of_squares", 1, KOKKOS_LAMBDA(std::int64_t) {
+        double all = 0;
+        for (std::int64_t i = 0; i < pieces; ++i) all += scratch[i];
+        *sum = all;
+      });
 }
 
 }  // namespace caravan::kernels

@@ -24,7 +24,11 @@ struct AdamW {
 void adamw(Execution execution, float* weight, float* exp_avg, float* exp_avg_sq, const float* gradient,
            double gradient_scale, AdamW settings, std::int64_t count);
 
-/// Sum of values^2 in fp64, in an order that depends on count alone. Waits for the result.
-double sum_of_squares(Execution execution, const float* values, std::int64_t count);
+/// fp64 numbers that sum_of_squares(count) needs as scratch.
+std::int64_t sum_of_squares_scratch(std::int64_t count);
+
+/// *sum = sum of values^2 in fp64, in an order that depends on count alone. values: [count];
+/// scratch: [sum_of_squares_scratch(count)].
+void sum_of_squares(Execution execution, const float* values, std::int64_t count, double* scratch, double* sum);
 
 }  // namespace caravan::kernels

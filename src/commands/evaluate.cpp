@@ -57,8 +57,7 @@ int evaluate(const Session& session) {
     return false;
   };
   const evaluate::HeldOutLoss loss = *evaluate::held_out_loss(
-      model.context, *model.decoder, *held_out,
-      {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib.bytes(), go_on});
+      model.context, *model.decoder, *held_out, {config.evaluate.samples, config.train.micro_batch, go_on});
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
             " response tokens of ", held_out->path(), ")");
 

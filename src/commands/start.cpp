@@ -7,19 +7,9 @@
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
+#include "train/context.hpp"
 
 namespace caravan::commands {
-namespace {
-
-at::ScalarType compute_type(train::Precision precision) {
-  switch (precision) {
-    case train::Precision::bf16: return at::kBFloat16;
-    case train::Precision::fp32: return at::kFloat;
-  }
-  core::internal_error("no precision ", static_cast<int>(precision));
-}
-
-}  // namespace
 
 std::filesystem::path step_0_folder(const Session& session) {
   return run::step_0_folder(session.run(), session.config.model.store);
@@ -105,7 +95,7 @@ Model::Model(const Session& session, const Start& start) : Model(session, start.
 Model::Model(const Session& session, const family::ModelSpec& spec, const layout::TensorSource& source)
     : grid(checked_grid(session, spec)),
       groups(comm::make_groups(grid, session.config.watchdog.seconds)),
-      context{grid, groups, at::kCPU, compute_type(session.config.train.precision)},
+      context(train::make_context(grid, groups, session.config.train)),
       parameters(family::parameter_specs(spec), context, session.config.train.bucket_mib.bytes() / 4) {
   parameters.load_frozen(StoppableSource(source));
   decoder = std::make_unique<model::Decoder>(context, spec, parameters);

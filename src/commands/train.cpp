@@ -185,9 +185,8 @@ train::Ended train_to_the_end(const Session& session, run::OpenRun& held, Checke
       .evaluate_every = config.evaluate.every,
       .held_out_loss = [&](const std::function<bool()>& stop) -> std::optional<double> {
         watch::activity().enter_phase("held-out loss");
-        const auto held_out = evaluate::held_out_loss(
-            model.context, *model.decoder, *checked.data.held_out,
-            {config.evaluate.samples, config.train.micro_batch, config.train.exchange_mib.bytes(), stop});
+        const auto held_out = evaluate::held_out_loss(model.context, *model.decoder, *checked.data.held_out,
+                                                      {config.evaluate.samples, config.train.micro_batch, stop});
         if (!held_out) return std::nullopt;
         return held_out->loss;
       },

@@ -8,8 +8,8 @@
 #include <cstdio>
 
 #include "core/error.hpp"
-#include "core/random.hpp"
-#include "data/batches.hpp"
+#include "evaluate/text_batch.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::evaluate {
 namespace {
@@ -21,20 +21,6 @@ std::string digits(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3g", value);
   return text;
-}
-
-// A text as a batch; nothing when there is no text of this number.
-data::TokenBatch batch_of(const TokenTexts& texts, std::size_t number) {
-  data::TokenBatch batch;
-  if (number >= texts.size()) return batch;
-  batch.tokens = texts[number];
-  for (std::size_t t = 0; t < batch.tokens.size(); ++t) {
-    batch.positions.push_back(static_cast<std::int32_t>(t));
-    batch.sequence.push_back(0);
-    batch.identity.push_back(core::token_identity(number, static_cast<std::uint32_t>(t)));
-  }
-  batch.document_starts.push_back(static_cast<std::int64_t>(batch.tokens.size()));
-  return batch;
 }
 
 /// Sums over the positions of this rank, in fp64.
@@ -112,14 +98,14 @@ void run_texts(const parallel::Context& context, const model::Decoder& decoder, 
   // All ranks run the same number of passes, some with nothing in them: experts may lie on any rank.
   for (std::size_t begin = 0; begin < texts.size(); begin += ranks) {
     const std::size_t number = begin + static_cast<std::size_t>(context.grid.dp_rank());
-    const data::TokenBatch batch = batch_of(texts, number);
+    const data::TokenBatch batch = number < texts.size() ? text_batch(texts[number], number) : data::TokenBatch();
     const parallel::TokenAxis axis(parallel::token_rows(batch), context);
     const model::Pass pass{axis};
     const at::Tensor hidden = decoder.forward(pass);
     for (std::int64_t first = 0; first < axis.real; first += rows_at_once) {
       const std::int64_t rows = std::min(rows_at_once, axis.real - first);
       const at::Tensor wanted = at::arange(first, first + rows, at::TensorOptions(at::kLong).device(context.device));
-      sink(number, first, decoder.logits(hidden, wanted).to(at::kCPU));
+      sink(number, first, parallel::to_host(decoder.logits(hidden, wanted)));
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "data/batches.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::evaluate {
 
@@ -18,7 +19,7 @@ std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const
   HeldOutLoss result;
   result.sequences = scored_sequences(file, work.samples);
   for (std::int64_t s = 0; s < result.sequences; ++s) result.targets += file.targets(s);
-  double sum = 0;
+  at::Tensor sums = at::zeros({}, at::TensorOptions(at::kDouble).device(context.device));
   data::Position position;
   while (position.epoch == 0 && position.index < result.sequences) {
     if (work.stop && work.stop()) return std::nullopt;
@@ -30,11 +31,11 @@ std::optional<HeldOutLoss> held_out_loss(const parallel::Context& context, const
     }
     const data::TokenBatch batch = batches.micro_batch(global, 0, context.grid.dp_rank());
     const parallel::TokenAxis axis(parallel::token_rows(batch), context);
-    model::Pass pass{axis};
-    pass.exchange_bytes = work.exchange_bytes;
-    sum += decoder.loss(decoder.forward(pass), axis.extend(batch.targets, -100), 1.0).sum;
+    const model::Pass pass{axis};
+    sums.add_(decoder.loss(decoder.forward(pass), axis.targets_of(batch.targets), 1.0).sum);
   }
-  sum = context.groups.dp->all_reduce("sum held-out loss", sum, comm::Reduce::sum);
+  const double sum =
+      context.groups.dp->all_reduce("sum held-out loss", parallel::to_host(sums).item<double>(), comm::Reduce::sum);
   result.loss = result.targets > 0 ? sum / static_cast<double>(result.targets) : 0.0;
   return result;
 }

@@ -25,10 +25,9 @@ inline std::int64_t scored_sequences(const data::PackedFile& file, std::int64_t 
 
 /// How much of the file is scored, and how much of it at once.
 struct HeldOutWork {
-  std::int64_t samples = 0;                             // see scored_sequences
-  std::int64_t micro_batch = 1;                         // sequences at a time on each data-parallel rank
-  std::int64_t exchange_bytes = std::int64_t{1} << 30;  // see model::Pass
-  std::function<bool()> stop{};                         // asked before each forward pass; on all ranks alike
+  std::int64_t samples = 0;      // see scored_sequences
+  std::int64_t micro_batch = 1;  // sequences at a time on each data-parallel rank
+  std::function<bool()> stop{};  // asked before each forward pass; on all ranks alike
 };
 
 /// Scores sequences of the file; the result is the same on every rank. Collective: all ranks run the same number of

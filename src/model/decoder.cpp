@@ -11,7 +11,7 @@ Decoder::Decoder(const parallel::Context& context, const family::ModelSpec& spec
     : context_(context),
       spec_(spec),
       embedding_(parameters.frozen("model.embed_tokens.weight")),
-      norm_(parameters.frozen("model.norm.weight")),
+      norm_(parameters.frozen_vector("model.norm.weight")),
       head_(spec.tied_embeddings ? embedding_ : parameters.frozen("lm_head.weight")) {
   layers_.reserve(static_cast<std::size_t>(spec.layers));
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) layers_.emplace_back(context, spec, layer, parameters);
@@ -30,7 +30,7 @@ at::Tensor Decoder::forward(const Pass& pass) const {
   return rms_norm(hidden, norm_, spec_.norm_eps, parallel::Recall::kept);
 }
 
-parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const at::Tensor& targets, double scale) const {
+parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const parallel::TokenTargets& targets, double scale) const {
   return parallel::token_loss(context_, head_, hidden, targets, scale);
 }
 

@@ -19,8 +19,8 @@ class Decoder {
   at::Tensor embed(const Pass& pass) const;
   /// Output of the last norm, sequence shard [T/TP, H].
   at::Tensor forward(const Pass& pass) const;
-  /// Cross-entropy of forward()'s result; see parallel::token_loss. targets: int64 [T].
-  parallel::TokenLoss loss(const at::Tensor& hidden, const at::Tensor& targets, double scale) const;
+  /// Cross-entropy of forward()'s result; see parallel::token_loss.
+  parallel::TokenLoss loss(const at::Tensor& hidden, const parallel::TokenTargets& targets, double scale) const;
   /// fp32 [rows, V] of rows of the token axis; see parallel::logits.
   at::Tensor logits(const at::Tensor& hidden, const at::Tensor& rows) const;
 
@@ -31,7 +31,7 @@ class Decoder {
   const parallel::Context& context_;
   family::ModelSpec spec_;
   const parallel::FrozenWeight& embedding_;
-  const parallel::FrozenWeight& norm_;
+  at::Tensor norm_;  // [H]
   const parallel::FrozenWeight& head_;
   std::vector<DecoderLayer> layers_;
 };

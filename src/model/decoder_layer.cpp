@@ -9,8 +9,8 @@ namespace caravan::model {
 DecoderLayer::DecoderLayer(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,
                            parallel::Parameters& parameters)
     : eps_(spec.norm_eps),
-      attention_norm_(parameters.frozen(family::layer_prefix(layer) + "input_layernorm.weight")),
-      feed_forward_norm_(parameters.frozen(family::layer_prefix(layer) + "post_attention_layernorm.weight")),
+      attention_norm_(parameters.frozen_vector(family::layer_prefix(layer) + "input_layernorm.weight")),
+      feed_forward_norm_(parameters.frozen_vector(family::layer_prefix(layer) + "post_attention_layernorm.weight")),
       attention_(context, spec, layer, parameters),
       feed_forward_(context, spec, layer, parameters) {
   if (spec.pesc) mixture_.emplace(context, spec, layer, parameters);

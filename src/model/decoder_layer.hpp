@@ -32,8 +32,7 @@ class DecoderLayer {
 
  private:
   double eps_;
-  const parallel::FrozenWeight& attention_norm_;
-  const parallel::FrozenWeight& feed_forward_norm_;
+  at::Tensor attention_norm_, feed_forward_norm_;  // [H]
   Attention attention_;
   FeedForward feed_forward_;
   std::optional<ExpertMixture> mixture_;

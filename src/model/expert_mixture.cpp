@@ -79,8 +79,7 @@ parallel::Permutation ExpertMixture::permutation_of(const parallel::Routing& rou
   if (pass.capacity == 0) return parallel::permute_by_expert(routing, pesc_.experts);
   const at::Tensor taken = within_capacity(context_, pass.axis, routing.indices, pesc_.experts, pass.capacity);
   if (pass.routing) {
-    pass.routing->add_dropped(routing.indices.ge(0).sum().item<std::int64_t>() -
-                              taken.ge(0).sum().item<std::int64_t>());
+    pass.routing->add_dropped(routing.indices.ge(0).sum().sub(taken.ge(0).sum()));
   }
   return parallel::permute_by_expert({taken, routing.weights}, pesc_.experts);
 }
@@ -91,7 +90,7 @@ ExpertMixture::Travel ExpertMixture::travel_of(const parallel::Routing& routing,
   const parallel::ExpertDropout mask{expert_keys(pass.dropout, layer_, pesc_.experts, context_.device),
                                      pass.axis.shard_of(pass.axis.identity), pass.dropout.expert};
   const std::int64_t row_bytes = y.size(1) * static_cast<std::int64_t>(y.element_size());
-  const std::int64_t most_rows = std::max<std::int64_t>(1, pass.exchange_bytes / row_bytes);
+  const std::int64_t most_rows = std::max<std::int64_t>(1, context_.exchange_bytes / row_bytes);
   Travel travel{routing, permutation, mask, {}};
   for (parallel::ExchangeRound& exchange : parallel::plan_exchange(context_, permutation.counts, most_rows)) {
     const at::Tensor slot_token = exchange.part_of(permutation.slot_token);

@@ -19,10 +19,9 @@ namespace caravan::model {
 ///   x.
 /// The sum form keeps the router's gradient exactly zero while Up is zero. Tokens are routed on the rank that holds
 /// them and their rows travel to the experts' ranks (EP); every rank takes part, also with no token. Where a rank would
-/// receive more than pass.exchange_bytes of rows, they travel in rounds (parallel::plan_exchange): each round's inputs
-/// and outputs are gone before the next one's, and backward has the inputs sent again.
-/// With a capacity, choices that their expert does not take (within_capacity) add nothing; the weights of a token's
-/// others stay what they are.
+/// receive more than Context::exchange_bytes of rows, they travel in rounds (parallel::plan_exchange): each round's
+/// inputs and outputs are gone before the next one's, and backward has the inputs sent again. With a capacity, choices
+/// that their expert does not take (within_capacity) add nothing; the weights of a token's others stay what they are.
 class ExpertMixture {
  public:
   ExpertMixture(const parallel::Context& context, const family::ModelSpec& spec, std::int64_t layer,

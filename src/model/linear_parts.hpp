@@ -13,7 +13,7 @@ inline parallel::LinearParts linear_parts(const family::ModelSpec& spec, paralle
                                           const std::string& prefix, const std::string& name, bool bias) {
   parallel::LinearParts parts;
   parts.base = &parameters.frozen(prefix + name + ".weight");
-  if (bias) parts.bias = &parameters.frozen(prefix + name + ".bias");
+  if (bias) parts.bias = parameters.frozen_vector(prefix + name + ".bias");
   if (spec.lora && spec.lora->has(name)) {
     parts.a = &parameters.trainable(prefix + name + ".lora_A.weight");
     parts.b = &parameters.trainable(prefix + name + ".lora_B.weight");

@@ -6,10 +6,9 @@
 
 namespace caravan::model {
 
-parallel::Activation rms_norm(const parallel::Activation& x, const parallel::FrozenWeight& weight, double eps,
+parallel::Activation rms_norm(const parallel::Activation& x, const at::Tensor& weight, double eps,
                               parallel::Recall recall) {
-  parallel::Workspace workspace;
-  const at::Tensor scale = weight.materialise(workspace).to(at::kFloat);
+  const at::Tensor scale = weight.to(at::kFloat);
   auto [value, rstd] = parallel::rms_norm(x.value.detach(), scale, eps);
   parallel::Activation y = parallel::activation(
       value, recall, [x = x.recalled, scale, eps] { return parallel::rms_norm(x.get(), scale, eps).first; });

@@ -26,7 +26,6 @@ struct Pass {
   DropoutRates dropout{};
   std::shared_ptr<RoutingRecord> routing{};
   Recompute recompute = Recompute::none;
-  std::int64_t exchange_bytes = std::int64_t{1} << 30;  // of rows that a rank's experts receive at a time
   double capacity = 0;  // assignments of a sequence that an expert takes, in even shares, k · tokens / E; 0: all
 
   /// What costs little to make again: all but the following two.

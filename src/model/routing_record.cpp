@@ -15,16 +15,17 @@ RoutingRecord::RoutingRecord(const parallel::Context& context, const parallel::T
     row_count_ = 1;
   }
   local_ = at::zeros({layers, 2, row_count_, experts}, at::TensorOptions(at::kDouble).device(context.device));
+  dropped_ = at::zeros({}, local_.options());
 }
 
 void RoutingRecord::set(std::int64_t layer, const at::Tensor& statistics) { local_[layer].copy_(statistics); }
 
 void RoutingRecord::reduce() {
-  at::Tensor sums = at::cat({local_.flatten(), at::full({1}, static_cast<double>(dropped_), local_.options())});
+  at::Tensor sums = at::cat({local_.flatten(), dropped_.reshape({1})});
   comm::Communicator& group = scope_ == BalanceScope::batch ? *context_.groups.world : *context_.groups.tp;
   parallel::all_reduce(group, "sum routing statistics", sums, comm::Reduce::sum);
   reduced_ = sums.narrow(0, 0, local_.numel()).view_as(local_);
-  reduced_dropped_ = static_cast<std::int64_t>(sums[local_.numel()].item<double>());
+  reduced_dropped_ = sums[local_.numel()];
 }
 
 at::Tensor RoutingRecord::share(std::int64_t layer) const {
@@ -32,10 +33,10 @@ at::Tensor RoutingRecord::share(std::int64_t layer) const {
   return counts.div(counts.sum(1, /*keepdim=*/true).clamp_min(1)).contiguous();
 }
 
-double RoutingRecord::share_times_probability() const {
-  double sum = 0;
+at::Tensor RoutingRecord::share_times_probability() const {
+  at::Tensor sum = at::zeros({}, reduced_.options());
   for (std::int64_t layer = 0; layer < reduced_.size(0); ++layer) {
-    sum += share(layer).mul(reduced_[layer][1]).sum().item<double>();
+    sum.add_(share(layer).mul(reduced_[layer][1]).sum());
   }
   return sum;
 }

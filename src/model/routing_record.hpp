@@ -14,6 +14,7 @@ namespace caravan::model {
 /// top-k counts). Rows: one for the whole micro-step over all ranks (batch), or one for each sequence.
 ///   f = share of the token-slot assignments, p = mean of the full softmax;  Σ_rows T_row/T · E · Σ_i f_i p_i, mean
 ///   over layers, times alpha. Pads count nowhere.
+/// All of it stays where the model computes: nothing here makes the host wait for a number.
 class RoutingRecord {
  public:
   RoutingRecord(const parallel::Context& context, const parallel::TokenAxis& axis, std::int64_t layers,
@@ -25,8 +26,8 @@ class RoutingRecord {
 
   /// Counts and probability sums of a layer over this rank's shard, fp64 [2, rows, E].
   void set(std::int64_t layer, const at::Tensor& statistics);
-  /// Assignments of this rank's shard that a layer's experts did not take.
-  void add_dropped(std::int64_t assignments) { dropped_ += assignments; }
+  /// Assignments of this rank's shard that a layer's experts did not take, int64 scalar.
+  void add_dropped(const at::Tensor& assignments) { dropped_.add_(assignments); }
 
   /// Sums over the ranks that share rows; after the forward pass, before the backward. Collective: over the world for
   /// the batch scope, over TP for the sequence scope.
@@ -34,13 +35,13 @@ class RoutingRecord {
 
   /// f of a layer, fp64 [rows, E]. After reduce().
   at::Tensor share(std::int64_t layer) const;
-  /// Σ over layers, rows and experts of f · (sum of p over the row's tokens). The balance loss is this times
-  /// alpha · E / (layers · tokens). After reduce().
-  double share_times_probability() const;
+  /// Σ over layers, rows and experts of f · (sum of p over the row's tokens), fp64 scalar. The balance loss is
+  /// this times alpha · E / (layers · tokens). After reduce().
+  at::Tensor share_times_probability() const;
   /// Assignments, fp64 [layers, E], over the ranks that share rows. After reduce().
   at::Tensor assignments() const;
-  /// Those of them that no expert took, over all layers. After reduce().
-  std::int64_t dropped() const { return reduced_dropped_; }
+  /// Those of them that no expert took, over all layers, fp64 scalar. After reduce().
+  const at::Tensor& dropped() const { return reduced_dropped_; }
 
   /// The factor of this micro-step's balance gradient, alpha · E / (layers · tokens of the global batch); 0: none.
   double gradient_scale = 0;
@@ -50,8 +51,8 @@ class RoutingRecord {
   BalanceScope scope_;
   at::Tensor rows_;
   std::int64_t row_count_;
-  at::Tensor local_, reduced_;  // fp64 [layers, 2, rows, E]
-  std::int64_t dropped_ = 0, reduced_dropped_ = 0;
+  at::Tensor local_, reduced_;            // fp64 [layers, 2, rows, E]
+  at::Tensor dropped_, reduced_dropped_;  // fp64 scalars
 };
 
 }  // namespace caravan::model

@@ -18,6 +18,10 @@ class ClosureNode final : public torch::autograd::Node {
  protected:
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     const at::NoGradGuard no_grad;
+    // The engine leaves out the gradients of outputs that nothing was made of.
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      if (!gradients[i].defined()) gradients[i] = input_metadata(i).zeros_like();
+    }
     return backward_(gradients);
   }
 

@@ -9,7 +9,8 @@
 
 namespace caravan::parallel {
 
-/// Gradients of the outputs in, gradients of the inputs out; an undefined tensor stands for zeros in both directions.
+/// Gradients of the outputs in, gradients of the inputs out. What comes in is defined, of its output's shape and type,
+/// and zero where nothing depends on the output; what goes out may be undefined, which stands for zeros.
 using Backward = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
 
 /// Connects outputs that were computed without autograd to their inputs by a hand-written backward. What backward needs

@@ -2,6 +2,7 @@
 #include "parallel/collectives.hpp"
 
 #include "core/error.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::parallel {
 
@@ -29,12 +30,6 @@ at::ScalarType scalar_type_of(core::DType dtype) {
     case core::DType::u8: return at::kByte;
   }
   core::internal_error("unknown element type");
-}
-
-device::Place place_of(const at::Tensor& tensor) {
-  CARAVAN_CHECK(tensor.device().is_cpu(), "this build computes on the host alone, and a tensor is on ",
-                tensor.device().str());
-  return {};
 }
 
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows) {

@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 
 #include "comm/communicator.hpp"
-#include "device/device.hpp"
 
 // Collectives on tensors, without autograd: backward passes call them too.
 namespace caravan::parallel {
@@ -12,10 +11,6 @@ namespace caravan::parallel {
 /// The element type as files and collectives name it. Throws (exit 70) on a type they do not know.
 core::DType dtype_of(at::ScalarType type);
 at::ScalarType scalar_type_of(core::DType dtype);
-
-/// Where this tensor lies, for collectives and kernels on it. Throws (exit 70) for a device that this build does not
-/// compute on.
-device::Place place_of(const at::Tensor& tensor);
 
 /// [n, …] on each rank → [n · size, …] on all, in rank order. A group of one returns its argument.
 at::Tensor gather_rows(comm::Communicator& group, const char* operation, const at::Tensor& rows);

@@ -13,7 +13,8 @@ struct Context {
   layout::Grid grid;
   comm::Groups& groups;
   at::Device device = at::kCPU;
-  at::ScalarType compute = at::kFloat;  // fp32 or bf16: activations and the weights they meet
+  at::ScalarType compute = at::kFloat;                  // fp32 or bf16: activations and the weights they meet
+  std::int64_t exchange_bytes = std::int64_t{1} << 30;  // of rows that a rank's experts receive at a time
 };
 
 }  // namespace caravan::parallel

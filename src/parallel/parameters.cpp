@@ -13,15 +13,6 @@ namespace {
 // Of both factors of a weight gradient: 1024 x 20480 in fp32 are 84 MB.
 constexpr std::int64_t widened_rows = 1024;
 
-class PlainWeight final : public FrozenWeight {
- public:
-  explicit PlainWeight(at::Tensor value) : value_(std::move(value)) {}
-  at::Tensor materialise(Workspace&) const override { return value_; }
-
- private:
-  at::Tensor value_;
-};
-
 at::Tensor read_slice(const layout::TensorSource& source, const layout::ParameterSpec& spec, const Context& context) {
   const layout::Rectangle slice = layout::slice_of(spec, context.grid);
   at::Tensor value = at::empty(slice.extent, at::TensorOptions(context.compute));
@@ -56,7 +47,13 @@ void Parameters::load_frozen(const layout::TensorSource& source) {
   }
   load_base(*context_.groups.world, context_.grid, source, dtype_of(context_.compute), tensors);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    frozen_[tensors[i].spec.name] = std::make_unique<PlainWeight>(values[i].to(context_.device));
+    const std::string& name = tensors[i].spec.name;
+    at::Tensor value = values[i].to(context_.device);
+    if (value.dim() == 1) {
+      frozen_vectors_[name] = std::move(value);
+    } else {
+      frozen_[name] = make_plain_weight(std::move(value));
+    }
   }
 }
 
@@ -68,8 +65,14 @@ void Parameters::load_trainable(const layout::TensorSource& source) {
 
 const FrozenWeight& Parameters::frozen(const std::string& name) const {
   const auto found = frozen_.find(name);
-  if (found == frozen_.end()) core::internal_error("no frozen parameter ", name);
+  if (found == frozen_.end()) core::internal_error("no frozen matrix ", name);
   return *found->second;
+}
+
+const at::Tensor& Parameters::frozen_vector(const std::string& name) const {
+  const auto found = frozen_vectors_.find(name);
+  if (found == frozen_vectors_.end()) core::internal_error("no frozen vector ", name);
+  return found->second;
 }
 
 Trainable& Parameters::trainable(const std::string& name) {

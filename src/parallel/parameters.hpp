@@ -11,19 +11,9 @@
 #include "layout/parameter_spec.hpp"
 #include "layout/tensor_source.hpp"
 #include "parallel/buckets.hpp"
+#include "parallel/frozen_weight.hpp"
 
 namespace caravan::parallel {
-
-/// Memory that a weight may be unpacked into; one per thread of work, reused by every weight in turn.
-class Workspace {};
-
-/// A weight that is never trained. How it is stored is its own business.
-class FrozenWeight {
- public:
-  virtual ~FrozenWeight() = default;
-  /// This rank's slice in the compute type, [out, in]. Valid until the next call with the same workspace.
-  virtual at::Tensor materialise(Workspace& workspace) const = 0;
-};
 
 /// 32 MiB of gradients: long enough that a message's latency does not count, short enough that sums begin while
 /// backward is busy.
@@ -44,8 +34,10 @@ class Parameters {
   /// Reads this rank's slices of all trainables, rounded to the compute type; train::ShardedAdamW has the masters.
   void load_trainable(const layout::TensorSource& source);
 
-  /// Throws (exit 70) on an unknown name.
+  /// A frozen matrix, or a frozen vector (norms, biases), which is this rank's slice in the compute type, [n]; and a
+  /// trainable. Throw (exit 70) on a name that they do not know.
   const FrozenWeight& frozen(const std::string& name) const;
+  const at::Tensor& frozen_vector(const std::string& name) const;
   Trainable& trainable(const std::string& name);
 
   std::vector<Bucket>& buckets() { return buckets_; }
@@ -56,6 +48,7 @@ class Parameters {
   const Context& context_;
   std::vector<layout::ParameterSpec> specs_;
   std::map<std::string, std::unique_ptr<FrozenWeight>> frozen_;
+  std::map<std::string, at::Tensor> frozen_vectors_;
   std::map<std::string, std::unique_ptr<Trainable>> trainable_;
   std::vector<Bucket> buckets_;
 };

@@ -5,19 +5,6 @@
 #include "parallel/collectives.hpp"
 
 namespace caravan::parallel {
-namespace {
-
-/// x Wᵀ + b of a column-parallel linear.
-at::Tensor base_product(const at::Tensor& x, const LinearParts& part) {
-  Workspace workspace;
-  const at::Tensor weight = part.base->materialise(workspace).t();
-  if (!part.bias) return at::mm(x, weight);
-  Workspace beside;
-  return at::addmm(part.bias->materialise(beside), x, weight);
-}
-
-}  // namespace
-
 /// What ColumnLinears keeps for backward: the shard of x, not the gathered x (a frozen base needs no weight gradient),
 /// and that for LoRA's A alone.
 struct ColumnLinears::Saved {
@@ -37,13 +24,13 @@ std::vector<at::Tensor> ColumnLinears::outputs(const at::Tensor& x, const at::Te
   std::vector<at::Tensor> outputs;
   std::int64_t column = 0;
   for (const LinearParts& part : parts_) {
-    at::Tensor y = base_product(all, part);
-    if (part.a) {
-      const std::int64_t rank = part.a->value.size(0);
-      y.addmm_(u.narrow(1, column, rank), part.b->value.t(), 1.0, scale_);
-      column += rank;
+    if (!part.a) {
+      outputs.push_back(part.base->multiply(all, part.bias));
+      continue;
     }
-    outputs.push_back(y);
+    const std::int64_t rank = part.a->value.size(0);
+    outputs.push_back(part.base->multiply(all, part.bias, u.narrow(1, column, rank), part.update(scale_)));
+    column += rank;
   }
   return outputs;
 }
@@ -78,26 +65,23 @@ std::vector<Activation> ColumnLinears::forward(const Activation& x, const TokenA
 
 at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Tensor>& gradients) const {
   comm::Communicator& tp = *context_.groups.tp;
-  Workspace workspace;
   at::Tensor dx_all;
   at::Tensor du_all = lora_ ? at::empty_like(saved.u) : at::Tensor();
   std::int64_t column = 0;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const LinearParts& part = parts_[i];
     const at::Tensor& dy = gradients[i];
-    const at::Tensor weight = part.base->materialise(workspace);
-    if (dx_all.defined()) {
-      dx_all.addmm_(dy, weight);
-    } else {
-      dx_all = at::mm(dy, weight);
+    if (!part.a) {
+      dx_all = part.base->multiply_transposed(dy, dx_all);
+      continue;
     }
-    if (part.a) {
-      const std::int64_t rank = part.a->value.size(0);
-      add_product(part.b->gradient, dy, saved.u.narrow(1, column, rank), scale_);
-      part.b->gradient_added();
-      du_all.narrow(1, column, rank).copy_(at::mm(dy, part.b->value).mul_(scale_));
-      column += rank;
-    }
+    const std::int64_t rank = part.a->value.size(0);
+    const InputGradients inputs = part.base->multiply_transposed(dy, dx_all, part.update(scale_));
+    dx_all = inputs.x;
+    du_all.narrow(1, column, rank).copy_(inputs.u);
+    add_product(part.b->gradient, dy, saved.u.narrow(1, column, rank), scale_);
+    part.b->gradient_added();
+    column += rank;
   }
   at::Tensor dx = reduce_scatter_rows(tp, "reduce input gradient of column linears", dx_all);
   if (!lora_) return dx;
@@ -122,14 +106,13 @@ at::Tensor ColumnLinears::backward(const Saved& saved, const std::vector<at::Ten
 }
 
 RowLinear::RowLinear(const Context& context, LinearParts parts, double scale)
-    : context_(context), parts_(parts), scale_(scale) {}
+    : context_(context), parts_(std::move(parts)), scale_(scale) {}
 
 at::Tensor RowLinear::output(const at::Tensor& z, const at::Tensor& u) const {
-  Workspace workspace;
-  at::Tensor partial = at::mm(z, parts_.base->materialise(workspace).t());
-  if (parts_.a) partial.addmm_(u, parts_.b->value.t(), 1.0, scale_);
+  const at::Tensor partial =
+      parts_.a ? parts_.base->multiply(z, {}, u, parts_.update(scale_)) : parts_.base->multiply(z);
   at::Tensor y = reduce_scatter_rows(*context_.groups.tp, "reduce output of row linear", partial);
-  if (parts_.bias) y.add_(parts_.bias->materialise(workspace));  // once, to the sum
+  if (parts_.bias.defined()) y.add_(parts_.bias);  // once, to the sum
   return y;
 }
 
@@ -145,18 +128,15 @@ Activation RowLinear::forward(const Activation& z, const TokenAxis& axis, Dropou
       recall, [this, u](const at::Tensor& again) { return output(again, u); }, z);
   connect("row linear", {z.value}, {y.value},
           [this, input, u, mask, identity = axis.identity](const std::vector<at::Tensor>& gradients) {
-            Workspace unpacked;
             const at::Tensor dy =
                 gather_rows(*context_.groups.tp, "gather output gradient of row linear", gradients[0]);
-            at::Tensor dz = at::mm(dy, parts_.base->materialise(unpacked));
-            if (parts_.a) {
-              add_product(parts_.b->gradient, dy, u, scale_);
-              parts_.b->gradient_added();
-              const at::Tensor du = at::mm(dy, parts_.b->value).mul_(scale_);
-              add_product(parts_.a->gradient, du, dropout(input.get(), identity, mask), 1.0);
-              parts_.a->gradient_added();
-              add_dropout(dz, at::mm(du, parts_.a->value), identity, mask);
-            }
+            if (!parts_.a) return std::vector<at::Tensor>{parts_.base->multiply_transposed(dy)};
+            auto [dz, du] = parts_.base->multiply_transposed(dy, {}, parts_.update(scale_));
+            add_product(parts_.b->gradient, dy, u, scale_);
+            parts_.b->gradient_added();
+            add_product(parts_.a->gradient, du, dropout(input.get(), identity, mask), 1.0);
+            parts_.a->gradient_added();
+            add_dropout(dz, at::mm(du, parts_.a->value), identity, mask);
             return std::vector<at::Tensor>{dz};
           });
   return y;

@@ -15,9 +15,11 @@ namespace caravan::parallel {
 /// One linear's parts on this rank. Without LoRA `a` and `b` are null.
 struct LinearParts {
   const FrozenWeight* base = nullptr;
-  const FrozenWeight* bias = nullptr;  // [out]; null: none
+  at::Tensor bias{};  // [out]; undefined: none
   Trainable* a = nullptr;
   Trainable* b = nullptr;
+
+  LowRank update(double scale) const { return {b->value, scale}; }
 };
 
 /// Linears with a common input, cut by outputs over TP (Megatron's column parallel), each with an optional LoRA update

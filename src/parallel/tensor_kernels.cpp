@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/tensor_kernels.hpp"
 
+#include <type_traits>
+
 #include "core/error.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/bfloat16.hpp"
@@ -12,20 +14,56 @@
 #include "kernels/router.hpp"
 #include "kernels/swiglu.hpp"
 #include "kernels/token_permute.hpp"
-#include "parallel/collectives.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::parallel {
 namespace {
 
 using kernels::Bf16;
 
-/// Where kernels on this tensor run.
-kernels::Execution execution_of(const at::Tensor& tensor) { return {place_of(tensor)}; }
+/// The element types of tensors as kernels name them.
+template <typename T>
+constexpr at::ScalarType scalar_type() {
+  using Element = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<Element, Bf16>) return at::kBFloat16;
+  if constexpr (std::is_same_v<Element, float>) return at::kFloat;
+  if constexpr (std::is_same_v<Element, double>) return at::kDouble;
+  if constexpr (std::is_same_v<Element, std::int32_t>) return at::kInt;
+  if constexpr (std::is_same_v<Element, std::int64_t> || std::is_same_v<Element, std::uint64_t>) return at::kLong;
+}
+
+/// One launch of a kernel. It hands out the elements of tensors that are what the kernel takes them for.
+class Launch {
+ public:
+  /// `leading`: one of the kernel's tensors, which says where it runs.
+  Launch(const char* kernel, const at::Tensor& leading)
+      : kernel_(kernel), device_(leading.device()), execution_{place_of(leading)} {}
+
+  const kernels::Execution& execution() const { return execution_; }
+
+  /// The `count` elements of a tensor. Throws (exit 70), naming kernel and tensor, unless it is a contiguous one of
+  /// that many elements of type T on the kernel's device.
+  template <typename T>
+  T* elements(const char* name, const at::Tensor& tensor, std::int64_t count) const {
+    CARAVAN_CHECK(tensor.defined(), kernel_, ": ", name, " is undefined");
+    CARAVAN_CHECK(tensor.scalar_type() == scalar_type<T>(), kernel_, ": ", name, " is of type ",
+                  at::toString(tensor.scalar_type()), ", not ", at::toString(scalar_type<T>()));
+    CARAVAN_CHECK(tensor.numel() == count, kernel_, ": ", name, " has ", tensor.numel(), " elements, not ", count);
+    CARAVAN_CHECK(tensor.is_contiguous(), kernel_, ": ", name, " is not contiguous");
+    CARAVAN_CHECK(tensor.device() == device_, kernel_, ": ", name, " is on ", tensor.device().str(), ", not on ",
+                  device_.str());
+    return static_cast<T*>(kernel_address(tensor));
+  }
+
+ private:
+  const char* kernel_;
+  at::Device device_;
+  kernels::Execution execution_;
+};
 
 /// Calls work(T*) with a null pointer of the kernel's element type.
 template <typename Work>
 void by_type(const at::Tensor& tensor, const Work& work) {
-  CARAVAN_CHECK(tensor.is_contiguous(), "kernels take contiguous tensors");
   switch (tensor.scalar_type()) {
     case at::kFloat: work(static_cast<float*>(nullptr)); return;
     case at::kBFloat16: work(static_cast<Bf16*>(nullptr)); return;
@@ -33,26 +71,32 @@ void by_type(const at::Tensor& tensor, const Work& work) {
   }
 }
 
-template <typename T>
-T* in(const at::Tensor& tensor) {
-  return static_cast<T*>(tensor.data_ptr());
-}
-
-const std::uint64_t* identities(const at::Tensor& identity) { return in<std::uint64_t>(identity); }
+/// Rows and columns of an activation.
+struct Matrix {
+  std::int64_t rows, columns, count;
+  Matrix(const char* kernel, const at::Tensor& tensor) {
+    CARAVAN_CHECK(tensor.dim() == 2, kernel, ": a tensor of ", tensor.dim(), " dimensions");
+    rows = tensor.size(0);
+    columns = tensor.size(1);
+    count = rows * columns;
+  }
+};
 
 kernels::RouterShape shape_of(const Routing& routing, std::int64_t experts) {
   return {routing.indices.size(0), experts, routing.indices.size(1)};
 }
 
-std::int64_t columns_of(const at::Tensor& x) { return x.size(-1); }
-
 }  // namespace
 
 at::Tensor dropout(const at::Tensor& x, const at::Tensor& identity, const DropoutMask& mask) {
   if (mask.probability == 0) return x;
-  at::Tensor out = at::empty_like(x);
+  const Launch launch("dropout", x);
+  const Matrix m("dropout", x);
+  at::Tensor out = at::empty(x.sizes(), x.options());
   by_type(x, [&]<typename T>(T*) {
-    kernels::dropout(execution_of(x), in<const T>(x), in<T>(out), x.size(0), columns_of(x), identities(identity),
+    kernels::dropout(launch.execution(), launch.elements<const T>("x", x, m.count),
+                     launch.elements<T>("result", out, m.count), m.rows, m.columns,
+                     launch.elements<const std::uint64_t>("identity", identity, m.rows),
                      {mask.key, mask.probability, static_cast<std::uint32_t>(mask.first_unit)});
   });
   return out;
@@ -63,107 +107,155 @@ void add_dropout(at::Tensor& out, const at::Tensor& x, const at::Tensor& identit
     out.add_(x);
     return;
   }
+  const Launch launch("add_dropout", x);
+  const Matrix m("add_dropout", x);
   by_type(x, [&]<typename T>(T*) {
-    kernels::dropout_add(execution_of(x), in<const T>(x), in<T>(out), x.size(0), columns_of(x), identities(identity),
+    kernels::dropout_add(launch.execution(), launch.elements<const T>("x", x, m.count),
+                         launch.elements<T>("sum", out, m.count), m.rows, m.columns,
+                         launch.elements<const std::uint64_t>("identity", identity, m.rows),
                          {mask.key, mask.probability, static_cast<std::uint32_t>(mask.first_unit)});
   });
 }
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  at::Tensor y = at::empty_like(x);
-  at::Tensor rstd = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
+  const Launch launch("rms_norm", x);
+  const Matrix m("rms_norm", x);
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  at::Tensor rstd = at::empty({m.rows}, x.options().dtype(at::kFloat));
   by_type(x, [&]<typename T>(T*) {
-    kernels::rms_norm(execution_of(x), in<const T>(x), in<const float>(weight), in<T>(y), in<float>(rstd), x.size(0),
-                      columns_of(x), eps);
+    kernels::rms_norm(launch.execution(), launch.elements<const T>("x", x, m.count),
+                      launch.elements<const float>("weight", weight, m.columns), launch.elements<T>("y", y, m.count),
+                      launch.elements<float>("rstd", rstd, m.rows), m.rows, m.columns, eps);
   });
   return {y, rstd};
 }
 
 at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                              const at::Tensor& rstd) {
-  at::Tensor dx = at::empty_like(x);
+  const Launch launch("rms_norm_backward", x);
+  const Matrix m("rms_norm_backward", x);
+  at::Tensor dx = at::empty(x.sizes(), x.options());
   const at::Tensor gradient = dy.contiguous();
   by_type(x, [&]<typename T>(T*) {
-    kernels::rms_norm_backward(execution_of(x), in<const T>(gradient), in<const T>(x), in<const float>(weight),
-                               in<const float>(rstd), in<T>(dx), x.size(0), columns_of(x));
+    kernels::rms_norm_backward(
+        launch.execution(), launch.elements<const T>("dy", gradient, m.count),
+        launch.elements<const T>("x", x, m.count), launch.elements<const float>("weight", weight, m.columns),
+        launch.elements<const float>("rstd", rstd, m.rows), launch.elements<T>("dx", dx, m.count), m.rows, m.columns);
   });
   return dx;
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  at::Tensor out = at::empty_like(gate);
+  const Launch launch("swiglu", gate);
+  const std::int64_t count = gate.numel();
+  at::Tensor out = at::empty(gate.sizes(), gate.options());
   by_type(gate, [&]<typename T>(T*) {
-    kernels::swiglu(execution_of(gate), in<const T>(gate), in<const T>(up), in<T>(out), gate.numel());
+    kernels::swiglu(launch.execution(), launch.elements<const T>("gate", gate, count),
+                    launch.elements<const T>("up", up, count), launch.elements<T>("result", out, count), count);
   });
   return out;
 }
 
 std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& dout, const at::Tensor& gate,
                                                   const at::Tensor& up) {
-  at::Tensor dgate = at::empty_like(gate);
-  at::Tensor dup = at::empty_like(up);
+  const Launch launch("swiglu_backward", gate);
+  const std::int64_t count = gate.numel();
+  at::Tensor dgate = at::empty(gate.sizes(), gate.options());
+  at::Tensor dup = at::empty(gate.sizes(), gate.options());
   const at::Tensor gradient = dout.contiguous();
   by_type(gate, [&]<typename T>(T*) {
-    kernels::swiglu_backward(execution_of(gate), in<const T>(gradient), in<const T>(gate), in<const T>(up),
-                             in<T>(dgate), in<T>(dup), gate.numel());
+    kernels::swiglu_backward(launch.execution(), launch.elements<const T>("gradient", gradient, count),
+                             launch.elements<const T>("gate", gate, count), launch.elements<const T>("up", up, count),
+                             launch.elements<T>("dgate", dgate, count), launch.elements<T>("dup", dup, count), count);
   });
   return {dgate, dup};
 }
 
 void rotary(at::Tensor& x, std::int64_t head_dim, const at::Tensor& positions, const at::Tensor& inverse_frequency,
             bool inverse) {
+  const Launch launch("rotary", x);
+  const Matrix m("rotary", x);
+  CARAVAN_CHECK(head_dim > 0 && m.columns % head_dim == 0, "rotary: rows of ", m.columns, " in heads of ", head_dim);
   by_type(x, [&]<typename T>(T*) {
-    kernels::rotary(execution_of(x), in<T>(x), x.size(0), columns_of(x) / head_dim, head_dim, columns_of(x),
-                    in<const std::int32_t>(positions), in<const float>(inverse_frequency), inverse);
+    kernels::rotary(launch.execution(), launch.elements<T>("x", x, m.count), m.rows, m.columns / head_dim, head_dim,
+                    m.columns, launch.elements<const std::int32_t>("positions", positions, m.rows),
+                    launch.elements<const float>("inverse frequency", inverse_frequency, head_dim / 2), inverse);
   });
 }
 
 Routing route(const at::Tensor& logits, const at::Tensor& row, std::int64_t topk) {
-  const std::int64_t tokens = logits.size(0);
-  Routing routing{at::empty({tokens, topk}, logits.options().dtype(at::kInt)),
-                  at::empty({tokens, topk}, logits.options().dtype(at::kFloat))};
-  kernels::route(execution_of(logits), in<const float>(logits), in<const std::int32_t>(row),
-                 shape_of(routing, logits.size(1)), in<std::int32_t>(routing.indices), in<float>(routing.weights));
+  const Launch launch("route", logits);
+  const Matrix m("route", logits);
+  Routing routing{at::empty({m.rows, topk}, logits.options().dtype(at::kInt)),
+                  at::empty({m.rows, topk}, logits.options().dtype(at::kFloat))};
+  kernels::route(launch.execution(), launch.elements<const float>("logits", logits, m.count),
+                 launch.elements<const std::int32_t>("row", row, m.rows), shape_of(routing, m.columns),
+                 launch.elements<std::int32_t>("indices", routing.indices, m.rows * topk),
+                 launch.elements<float>("weights", routing.weights, m.rows * topk));
   return routing;
 }
 
 at::Tensor routing_statistics(const at::Tensor& logits, const Routing& routing, const at::Tensor& row,
                               std::int64_t rows) {
-  at::Tensor statistics = at::empty({2, rows, logits.size(1)}, logits.options().dtype(at::kDouble));
-  double* counts = in<double>(statistics);
-  kernels::routing_statistics(execution_of(logits), in<const float>(logits), in<const std::int32_t>(routing.indices),
-                              in<const std::int32_t>(row), shape_of(routing, logits.size(1)), rows, counts,
-                              counts + rows * logits.size(1));
+  const Launch launch("routing_statistics", logits);
+  const Matrix m("routing_statistics", logits);
+  const kernels::RouterShape shape = shape_of(routing, m.columns);
+  at::Tensor statistics = at::empty({2, rows, m.columns}, logits.options().dtype(at::kDouble));
+  double* counts = launch.elements<double>("statistics", statistics, 2 * rows * m.columns);
+  kernels::routing_statistics(launch.execution(), launch.elements<const float>("logits", logits, m.count),
+                              launch.elements<const std::int32_t>("indices", routing.indices, m.rows * shape.topk),
+                              launch.elements<const std::int32_t>("row", row, m.rows), shape, rows, counts,
+                              counts + rows * m.columns);
   return statistics;
 }
 
 at::Tensor route_backward(const at::Tensor& logits, const Routing& routing, const at::Tensor& dweights,
                           const at::Tensor& row, const at::Tensor& share, double balance_scale) {
-  at::Tensor dlogits = at::empty_like(logits);
-  kernels::route_backward(execution_of(logits), in<const float>(logits), in<const std::int32_t>(routing.indices),
-                          in<const float>(routing.weights), in<const float>(dweights), in<const std::int32_t>(row),
-                          shape_of(routing, logits.size(1)),
-                          {share.defined() ? in<const double>(share) : nullptr, balance_scale}, in<float>(dlogits));
+  const Launch launch("route_backward", logits);
+  const Matrix m("route_backward", logits);
+  const kernels::RouterShape shape = shape_of(routing, m.columns);
+  const std::int64_t chosen = m.rows * shape.topk;
+  const double* shares = nullptr;
+  if (share.defined()) {
+    const Matrix balanced("route_backward", share);
+    shares = launch.elements<const double>("share", share, balanced.rows * m.columns);
+  }
+  at::Tensor dlogits = at::empty(logits.sizes(), logits.options());
+  kernels::route_backward(launch.execution(), launch.elements<const float>("logits", logits, m.count),
+                          launch.elements<const std::int32_t>("indices", routing.indices, chosen),
+                          launch.elements<const float>("weights", routing.weights, chosen),
+                          launch.elements<const float>("dweights", dweights, chosen),
+                          launch.elements<const std::int32_t>("row", row, m.rows), shape, {shares, balance_scale},
+                          launch.elements<float>("dlogits", dlogits, m.count));
   return dlogits;
 }
 
 at::Tensor keep_within_limit(const at::Tensor& indices, const at::Tensor& row, const at::Tensor& limit,
                              at::Tensor& taken) {
-  at::Tensor kept = at::empty_like(indices);
-  kernels::keep_within_limit(execution_of(indices), in<const std::int32_t>(indices), in<const std::int32_t>(row),
-                             {indices.size(0), taken.size(1), indices.size(1)}, limit.size(0),
-                             in<const std::int64_t>(limit), in<std::int64_t>(taken), in<std::int32_t>(kept));
+  const Launch launch("keep_within_limit", indices);
+  const Matrix m("keep_within_limit", indices), limits("keep_within_limit", taken);
+  at::Tensor kept = at::empty(indices.sizes(), indices.options());
+  kernels::keep_within_limit(launch.execution(), launch.elements<const std::int32_t>("indices", indices, m.count),
+                             launch.elements<const std::int32_t>("row", row, m.rows),
+                             {m.rows, limits.columns, m.columns}, limits.rows,
+                             launch.elements<const std::int64_t>("limit", limit, limits.rows),
+                             launch.elements<std::int64_t>("taken", taken, limits.count),
+                             launch.elements<std::int32_t>("kept", kept, m.count));
   return kept;
 }
 
 Permutation permute_by_expert(const Routing& routing, std::int64_t experts) {
-  const at::TensorOptions options = routing.indices.options();
-  Permutation permutation{at::empty({experts}, options.dtype(at::kLong)), at::empty({routing.indices.numel()}, options),
-                          at::empty_like(routing.indices)};
-  kernels::permute_by_expert(execution_of(routing.indices), in<const std::int32_t>(routing.indices),
-                             shape_of(routing, experts), in<std::int64_t>(permutation.counts),
-                             in<std::int32_t>(permutation.slot_token), in<std::int32_t>(permutation.token_slot));
-  permutation.counts = permutation.counts.cpu();
+  const Launch launch("permute_by_expert", routing.indices);
+  const Matrix m("permute_by_expert", routing.indices);
+  const at::TensorOptions options = routing.indices.options().dtype(at::kInt);
+  Permutation permutation{at::empty({experts}, options.dtype(at::kLong)), at::empty({m.count}, options),
+                          at::empty(routing.indices.sizes(), options)};
+  kernels::permute_by_expert(
+      launch.execution(), launch.elements<const std::int32_t>("indices", routing.indices, m.count),
+      shape_of(routing, experts), launch.elements<std::int64_t>("counts", permutation.counts, experts),
+      launch.elements<std::int32_t>("slot_token", permutation.slot_token, m.count),
+      launch.elements<std::int32_t>("token_slot", permutation.token_slot, m.count));
+  permutation.counts = to_host(permutation.counts);
   permutation.slots = permutation.counts.sum().item<std::int64_t>();
   permutation.slot_token = permutation.slot_token.narrow(0, 0, permutation.slots);
   return permutation;
@@ -171,77 +263,116 @@ Permutation permute_by_expert(const Routing& routing, std::int64_t experts) {
 
 at::Tensor gather_dropout(const at::Tensor& y, const at::Tensor& slot_token, const Routing& routing,
                           const ExpertDropout& mask) {
-  at::Tensor out = at::empty({slot_token.size(0), y.size(1)}, y.options());
+  const Launch launch("gather_dropout", y);
+  const Matrix m("gather_dropout", y), chosen("gather_dropout", routing.indices);
+  const std::int64_t slots = slot_token.size(0);
+  at::Tensor out = at::empty({slots, m.columns}, y.options());
   by_type(y, [&]<typename T>(T*) {
-    kernels::gather_dropout(execution_of(y), in<const T>(y), in<T>(out), slot_token.size(0), y.size(1),
-                            in<const std::int32_t>(slot_token), in<const std::int32_t>(routing.indices),
-                            routing.indices.size(1), identities(mask.identity), identities(mask.expert_keys),
-                            mask.probability);
+    kernels::gather_dropout(
+        launch.execution(), launch.elements<const T>("y", y, m.count),
+        launch.elements<T>("result", out, slots * m.columns), slots, m.columns,
+        launch.elements<const std::int32_t>("slot_token", slot_token, slots),
+        launch.elements<const std::int32_t>("indices", routing.indices, m.rows * chosen.columns), chosen.columns,
+        launch.elements<const std::uint64_t>("identity", mask.identity, m.rows),
+        launch.elements<const std::uint64_t>("expert_keys", mask.expert_keys, mask.expert_keys.size(0)),
+        mask.probability);
   });
   return out;
 }
 
 at::Tensor gather_slots(const at::Tensor& rows, const at::Tensor& slot_token, std::int64_t topk) {
-  at::Tensor out = at::empty({slot_token.size(0), rows.size(1)}, rows.options());
+  const Launch launch("gather_slots", rows);
+  const Matrix m("gather_slots", rows);
+  const std::int64_t slots = slot_token.size(0);
+  at::Tensor out = at::empty({slots, m.columns}, rows.options());
   by_type(rows, [&]<typename T>(T*) {
-    kernels::gather_rows(execution_of(rows), in<const T>(rows), in<T>(out), slot_token.size(0), rows.size(1),
-                         in<const std::int32_t>(slot_token), topk);
+    kernels::gather_rows(launch.execution(), launch.elements<const T>("rows", rows, m.count),
+                         launch.elements<T>("result", out, slots * m.columns), slots, m.columns,
+                         launch.elements<const std::int32_t>("slot_token", slot_token, slots), topk);
   });
   return out;
 }
 
 at::Tensor combine(const at::Tensor& y, const at::Tensor& slots, const Permutation& permutation) {
-  at::Tensor out = at::empty_like(y);
+  const Launch launch("combine", y);
+  const Matrix m("combine", y), choices("combine", permutation.token_slot);
+  at::Tensor out = at::empty(y.sizes(), y.options());
   by_type(y, [&]<typename T>(T*) {
-    kernels::combine(execution_of(y), in<const T>(y), in<const T>(slots), in<T>(out), y.size(0), y.size(1),
-                     permutation.token_slot.size(1), in<const std::int32_t>(permutation.token_slot));
+    kernels::combine(
+        launch.execution(), launch.elements<const T>("y", y, m.count),
+        launch.elements<const T>("slots", slots, permutation.slots * m.columns),
+        launch.elements<T>("result", out, m.count), m.rows, m.columns, choices.columns,
+        launch.elements<const std::int32_t>("token_slot", permutation.token_slot, m.rows * choices.columns));
   });
   return out;
 }
 
 at::Tensor combine_dropout_backward(const at::Tensor& dout, const at::Tensor& dslots, const Permutation& permutation,
                                     const Routing& routing, const ExpertDropout& mask) {
-  at::Tensor dy = at::empty_like(dout);
+  const Launch launch("combine_dropout_backward", dout);
+  const Matrix m("combine_dropout_backward", dout), choices("combine_dropout_backward", routing.indices);
+  const std::int64_t chosen = m.rows * choices.columns;
+  at::Tensor dy = at::empty(dout.sizes(), dout.options());
   by_type(dout, [&]<typename T>(T*) {
-    kernels::combine_dropout_backward(execution_of(dout), in<const T>(dout), in<const T>(dslots), in<T>(dy),
-                                      dout.size(0), dout.size(1), routing.indices.size(1),
-                                      in<const std::int32_t>(permutation.token_slot),
-                                      in<const std::int32_t>(routing.indices), identities(mask.identity),
-                                      identities(mask.expert_keys), mask.probability);
+    kernels::combine_dropout_backward(
+        launch.execution(), launch.elements<const T>("dout", dout, m.count),
+        launch.elements<const T>("dslots", dslots, permutation.slots * m.columns),
+        launch.elements<T>("dy", dy, m.count), m.rows, m.columns, choices.columns,
+        launch.elements<const std::int32_t>("token_slot", permutation.token_slot, chosen),
+        launch.elements<const std::int32_t>("indices", routing.indices, chosen),
+        launch.elements<const std::uint64_t>("identity", mask.identity, m.rows),
+        launch.elements<const std::uint64_t>("expert_keys", mask.expert_keys, mask.expert_keys.size(0)),
+        mask.probability);
   });
   return dy;
 }
 
 at::Tensor weighted_gelu(const at::Tensor& a, const at::Tensor& w, double scaling) {
-  at::Tensor z = at::empty_like(a);
+  const Launch launch("weighted_gelu", a);
+  const Matrix m("weighted_gelu", a);
+  at::Tensor z = at::empty(a.sizes(), a.options());
   by_type(a, [&]<typename T>(T*) {
-    kernels::weighted_gelu(execution_of(a), in<const T>(a), in<const float>(w), scaling, in<T>(z), a.size(0),
-                           a.size(1));
+    kernels::weighted_gelu(launch.execution(), launch.elements<const T>("a", a, m.count),
+                           launch.elements<const float>("w", w, m.rows), scaling, launch.elements<T>("z", z, m.count),
+                           m.rows, m.columns);
   });
   return z;
 }
 
 WeightedGeluGradient weighted_gelu_backward(const at::Tensor& g, const at::Tensor& a, const at::Tensor& w,
                                             double scaling) {
-  WeightedGeluGradient gradient{at::empty_like(a), at::empty_like(a), at::empty_like(w)};
+  const Launch launch("weighted_gelu_backward", a);
+  const Matrix m("weighted_gelu_backward", a);
+  WeightedGeluGradient gradient{at::empty(a.sizes(), a.options()), at::empty(a.sizes(), a.options()),
+                                at::empty(w.sizes(), w.options())};
   by_type(a, [&]<typename T>(T*) {
-    kernels::weighted_gelu_backward(execution_of(a), in<const T>(g), in<const T>(a), in<const float>(w), scaling,
-                                    in<T>(gradient.da), in<T>(gradient.z), in<float>(gradient.dw), a.size(0),
-                                    a.size(1));
+    kernels::weighted_gelu_backward(
+        launch.execution(), launch.elements<const T>("g", g, m.count), launch.elements<const T>("a", a, m.count),
+        launch.elements<const float>("w", w, m.rows), scaling, launch.elements<T>("da", gradient.da, m.count),
+        launch.elements<T>("z", gradient.z, m.count), launch.elements<float>("dw", gradient.dw, m.rows), m.rows,
+        m.columns);
   });
   return gradient;
 }
 
 void adamw(at::Tensor& weight, at::Tensor& exp_avg, at::Tensor& exp_avg_sq, const at::Tensor& gradient,
            double gradient_scale, const AdamW& settings) {
-  kernels::adamw(execution_of(weight), in<float>(weight), in<float>(exp_avg), in<float>(exp_avg_sq),
-                 in<const float>(gradient), gradient_scale,
-                 {settings.lr, settings.beta1, settings.beta2, settings.eps, settings.weight_decay, settings.step},
-                 weight.numel());
+  const Launch launch("adamw", weight);
+  const std::int64_t count = weight.numel();
+  kernels::adamw(
+      launch.execution(), launch.elements<float>("weight", weight, count),
+      launch.elements<float>("exp_avg", exp_avg, count), launch.elements<float>("exp_avg_sq", exp_avg_sq, count),
+      launch.elements<const float>("gradient", gradient, count), gradient_scale,
+      {settings.lr, settings.beta1, settings.beta2, settings.eps, settings.weight_decay, settings.step}, count);
 }
 
-double sum_of_squares(const at::Tensor& x) {
-  return kernels::sum_of_squares(execution_of(x), in<const float>(x), x.numel());
+at::Tensor sum_of_squares(const at::Tensor& x) {
+  const Launch launch("sum_of_squares", x);
+  const std::int64_t scratch = kernels::sum_of_squares_scratch(x.numel());
+  at::Tensor sums = at::empty({scratch + 1}, x.options().dtype(at::kDouble));
+  double* sum = launch.elements<double>("sums", sums, scratch + 1);
+  kernels::sum_of_squares(launch.execution(), launch.elements<const float>("x", x, x.numel()), x.numel(), sum + 1, sum);
+  return sums[0];
 }
 
 }  // namespace caravan::parallel

@@ -7,7 +7,8 @@
 #include <utility>
 
 // The seam between tensors and kernels: the functions of kernels/ on tensors, dispatched by element type and device.
-// Nothing here knows autograd. Activations are contiguous fp32 or bf16; see the kernels' headers for formulas.
+// Nothing here knows autograd. Activations are contiguous fp32 or bf16; see the kernels' headers for formulas. A tensor
+// of another type, size, device or memory layout than its kernel takes is an error (exit 70) that names both.
 namespace caravan::parallel {
 
 /// Which mask a dropout draws. A probability of 0 switches it off.
@@ -91,7 +92,7 @@ struct AdamW {
 };
 void adamw(at::Tensor& weight, at::Tensor& exp_avg, at::Tensor& exp_avg_sq, const at::Tensor& gradient,
            double gradient_scale, const AdamW& settings);
-/// Σ x² in fp64, in a fixed order.
-double sum_of_squares(const at::Tensor& x);
+/// Σ x² of fp32 numbers, in a fixed order: fp64 scalar.
+at::Tensor sum_of_squares(const at::Tensor& x);
 
 }  // namespace caravan::parallel

@@ -37,9 +37,19 @@ TokenAxis::TokenAxis(const TokenRows& rows, const Context& context)
   identity = padded<std::int64_t>(rows.identity, tokens, std::int64_t{0}, at::kLong, context.device);
 }
 
-at::Tensor TokenAxis::extend(std::span<const std::int32_t> values, std::int64_t pad) const {
-  CARAVAN_CHECK(static_cast<std::int64_t>(values.size()) == real);
-  return padded<std::int64_t>(values, tokens, pad, at::kLong, ids.device());
+TokenTargets TokenAxis::targets_of(std::span<const std::int32_t> targets) const {
+  CARAVAN_CHECK(static_cast<std::int64_t>(targets.size()) == real);
+  const std::int64_t count = std::count_if(targets.begin(), targets.end(), [](std::int32_t id) { return id >= 0; });
+  at::Tensor rows = at::empty({2, count}, at::kLong);
+  auto* row = rows.data_ptr<std::int64_t>();
+  std::int64_t* id = row + count;
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    if (targets[t] < 0) continue;
+    *row++ = static_cast<std::int64_t>(t);
+    *id++ = targets[t];
+  }
+  rows = rows.to(ids.device());
+  return {rows[0], rows[1]};
 }
 
 }  // namespace caravan::parallel

@@ -26,6 +26,12 @@ TokenRows token_rows(const Batch& batch) {
   return {batch.tokens, batch.positions, batch.sequence, batch.identity, batch.document_starts};
 }
 
+/// The tokens that have a target, the next token, and the targets.
+struct TokenTargets {
+  at::Tensor rows;  // int64 [n], ascending: rows of the token axis
+  at::Tensor ids;   // int64 [n]
+};
+
 /// The flattened token axis of one forward pass, T tokens, the same on all ranks of a TP group. T is the number of
 /// tokens rounded up to a multiple of TP; pad rows stand at the end, have id −1 and sequence −1, and take no part in
 /// attention, routing, loss or statistics. Each TP rank holds the shard of T/TP consecutive rows.
@@ -43,8 +49,8 @@ struct TokenAxis {
   at::Tensor sequence;           // int32 [T]
   std::vector<std::int64_t> document_starts;
 
-  /// One value per token as int64 [T]; pads get `pad`.
-  at::Tensor extend(std::span<const std::int32_t> values, std::int64_t pad) const;
+  /// targets: one for each token without pads; a negative one, such as −100, is none.
+  TokenTargets targets_of(std::span<const std::int32_t> targets) const;
 
   /// This rank's rows of a tensor whose dimension 0 is the token axis.
   at::Tensor shard_of(const at::Tensor& rows) const { return rows.narrow(0, shard_begin, shard); }

@@ -24,7 +24,7 @@ struct LocalIds {
 };
 
 struct Chunk {
-  double loss = 0;
+  at::Tensor loss;     // fp64 scalar
   at::Tensor dlogits;  // fp32, unscaled
 };
 
@@ -40,7 +40,7 @@ Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Te
       at::stack({exponentials.sum(1), part.gather(1, local.index.unsqueeze(1)).squeeze(1).mul(local.owned)});
   all_reduce(tp, "sums of logits", sums, comm::Reduce::sum);
   Chunk chunk;
-  chunk.loss = (sums[0].log() + most - sums[1]).sum(at::kDouble).item<double>();
+  chunk.loss = (sums[0].log() + most - sums[1]).sum(at::kDouble);
   if (gradient) {
     chunk.dlogits = exponentials.div_(sums[0].unsqueeze(1));
     chunk.dlogits.scatter_add_(1, local.index.unsqueeze(1), local.owned.to(at::kFloat).neg_().unsqueeze(1));
@@ -51,32 +51,29 @@ Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Te
 }  // namespace
 
 at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenAxis& axis) {
-  Workspace workspace;
-  const at::Tensor weight = table.materialise(workspace);
-  const LocalIds local(axis.ids, weight.size(0), context.grid.tp_rank());
-  const at::Tensor rows = weight.index_select(0, local.index).mul_(local.owned.unsqueeze(1));
+  const LocalIds local(axis.ids, table.out_features(), context.grid.tp_rank());
+  const at::Tensor rows = table.rows(local.index).mul_(local.owned.unsqueeze(1));
   return reduce_scatter_rows(*context.groups.tp, "reduce embeddings", rows);
 }
 
-TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& targets,
+TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const TokenTargets& targets,
                      double scale) {
   const bool gradient = wants_gradient({x});
-  Workspace workspace;
-  const at::Tensor weight = head.materialise(workspace);
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
-  const at::Tensor rows = targets.ge(0).nonzero().squeeze(1);
+  const std::int64_t count = targets.rows.size(0);
   at::Tensor dx = gradient ? at::zeros_like(all) : at::Tensor();
-  TokenLoss result;
-  for (std::int64_t begin = 0; begin < rows.size(0); begin += chunk_tokens) {
-    const at::Tensor chunk_rows = rows.narrow(0, begin, std::min(chunk_tokens, rows.size(0) - begin));
-    const at::Tensor part = at::mm(all.index_select(0, chunk_rows), weight.t()).to(at::kFloat);
-    Chunk chunk = cross_entropy(context, part, targets.index_select(0, chunk_rows), gradient);
-    result.sum += chunk.loss;
+  TokenLoss result{{}, at::zeros({}, x.options().dtype(at::kDouble))};
+  for (std::int64_t begin = 0; begin < count; begin += chunk_tokens) {
+    const std::int64_t size = std::min(chunk_tokens, count - begin);
+    const at::Tensor rows = targets.rows.narrow(0, begin, size);
+    const at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
+    Chunk chunk = cross_entropy(context, part, targets.ids.narrow(0, begin, size), gradient);
+    result.sum.add_(chunk.loss);
     if (gradient) {
-      dx.index_copy_(0, chunk_rows, at::mm(chunk.dlogits.mul_(scale).to(weight.scalar_type()), weight));
+      dx.index_copy_(0, rows, head.multiply_transposed(chunk.dlogits.mul_(scale).to(all.scalar_type())));
     }
   }
-  result.loss = at::full({}, result.sum * scale, x.options().dtype(at::kFloat));
+  result.loss = result.sum.mul(scale).to(at::kFloat);
   if (gradient) {
     const at::Tensor dx_shard = reduce_scatter_rows(*context.groups.tp, "reduce input gradient of the head", dx);
     connect("token loss", {x}, {result.loss}, [dx_shard](const std::vector<at::Tensor>& gradients) {
@@ -87,10 +84,8 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at:
 }
 
 at::Tensor logits(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& rows) {
-  Workspace workspace;
-  const at::Tensor weight = head.materialise(workspace);
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
-  const at::Tensor part = at::mm(all.index_select(0, rows), weight.t()).to(at::kFloat);
+  const at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
   return gather_rows(*context.groups.tp, "gather logits", part.t().contiguous()).t();
 }
 

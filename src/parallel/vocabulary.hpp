@@ -15,13 +15,13 @@ at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenA
 /// Cross-entropy of the next token.
 struct TokenLoss {
   at::Tensor loss;  // fp32 scalar: Σ over this DP rank's targets · scale, the root of the graph
-  double sum = 0;   // Σ over this DP rank's targets, unscaled; the same on all ranks of a TP group
+  at::Tensor sum;   // fp64 scalar: the same, unscaled; equal on all ranks of a TP group
 };
 
-/// x: the sequence shard [T/TP, H] after the last norm. targets: int64 [T] on the axis of all tokens, −100 = none.
-/// `scale` is 1/N with N the targets of the global batch: the gradient leaves the head already divided. Computed in
-/// chunks of tokens that have a target, so [T, V] logits never exist; with gradients on, dX is made in the same pass.
-TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& targets,
+/// x: the sequence shard [T/TP, H] after the last norm. `scale` is 1/N with N the targets of the global batch: the
+/// gradient leaves the head already divided. Computed in chunks of tokens that have a target, so [T, V] logits never
+/// exist; with gradients on, dX is made in the same pass.
+TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const TokenTargets& targets,
                      double scale);
 
 /// Logits of chosen rows of the token axis, fp32 [rows.size, V], on every rank of the TP group. Without gradient.

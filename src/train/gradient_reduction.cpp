@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "parallel/collectives.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::train {
 namespace {

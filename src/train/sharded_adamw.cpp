@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "parallel/collectives.hpp"
+#include "parallel/device_tensors.hpp"
 #include "parallel/tensor_kernels.hpp"
 
 namespace caravan::train {
@@ -25,12 +26,14 @@ void ShardedAdamW::reduce_gradients() {
   for (std::size_t b = 0; b < states_.size(); ++b) states_[b].gradient = sums[b];
 }
 
-double ShardedAdamW::gradient_norm() const {
-  double squares = 0;
-  for (const State& state : states_) {
-    squares += parallel::sum_of_squares(state.gradient);
-  }
-  return std::sqrt(context_.groups.world->all_reduce("sum of squared gradients", squares, comm::Reduce::sum));
+at::Tensor ShardedAdamW::squared_gradients() const {
+  at::Tensor squares = at::zeros({}, at::TensorOptions(at::kDouble).device(context_.device));
+  for (const State& state : states_) squares.add_(parallel::sum_of_squares(state.gradient));
+  return squares;
+}
+
+double ShardedAdamW::gradient_norm(double squared_gradients) const {
+  return std::sqrt(context_.groups.world->all_reduce("sum of squared gradients", squared_gradients, comm::Reduce::sum));
 }
 
 void ShardedAdamW::update(std::int64_t step, double lr, double gradient_scale) {

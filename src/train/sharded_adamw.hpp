@@ -25,8 +25,10 @@ class ShardedAdamW {
   /// Collective.
   void reduce_gradients();
 
-  /// Global L2 norm of the reduced gradients, summed in fp64; every element has one owner. Collective.
-  double gradient_norm() const;
+  /// Sum of the squares of the reduced gradients that this rank owns, fp64 scalar, where the model computes.
+  at::Tensor squared_gradients() const;
+  /// Global L2 norm of the reduced gradients, from that number of each rank: every element has one owner. Collective.
+  double gradient_norm(double squared_gradients) const;
 
   /// One update with the reduced gradients times `gradient_scale`, then the new values go to all replicas. `step`
   /// counts from 1. Collective.

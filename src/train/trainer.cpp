@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "parallel/collectives.hpp"
+#include "parallel/device_tensors.hpp"
 
 namespace caravan::train {
 
@@ -24,7 +25,7 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
   const at::AutoGradMode with_gradients(true);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context_);
   const family::ModelSpec& spec = decoder_.spec();
-  model::Pass pass{axis, dropout_, nullptr, options_.recompute, options_.exchange_mib.bytes(), options_.capacity};
+  model::Pass pass{axis, dropout_, nullptr, options_.recompute, options_.capacity};
   const double tokens = static_cast<double>(std::max<std::int64_t>(1, totals.tokens));
   if (spec.pesc) {
     pass.routing =
@@ -37,13 +38,13 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
   clock_.begin(Phase::loss);
   // A batch without a target (possible with the literal template only) has no loss rather than 0/0.
   const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
-  const parallel::TokenLoss loss = decoder_.loss(hidden, axis.extend(batch.targets, -100), scale);
-  sums.ce += loss.sum;
+  const parallel::TokenLoss loss = decoder_.loss(hidden, axis.targets_of(batch.targets), scale);
+  sums.ce.add_(loss.sum);
   if (pass.routing) {
     pass.routing->reduce();
-    sums.balance += pass.routing->share_times_probability() * pass.routing->gradient_scale;
+    sums.balance.add_(pass.routing->share_times_probability().mul(pass.routing->gradient_scale));
     const at::Tensor assignments = pass.routing->assignments();
-    sums.dropped += pass.routing->dropped();
+    sums.dropped.add_(pass.routing->dropped());
     sums.assignments = sums.assignments.defined() ? sums.assignments + assignments : assignments;
   }
   clock_.begin(Phase::backward);
@@ -51,14 +52,34 @@ void Trainer::accumulate(const data::TokenBatch& batch, const BatchTotals& total
   loss.loss.backward();
 }
 
-void Trainer::describe_experts(const Sums& sums, StepReport& report) const {
-  if (!sums.assignments.defined()) return;
-  const at::Tensor share = sums.assignments.div(sums.assignments.sum(1, /*keepdim=*/true).clamp_min(1));
+Trainer::Totals Trainer::totals_of(const Sums& sums) const {
+  at::Tensor numbers = at::stack({sums.ce, sums.balance, sums.dropped, optimizer_.squared_gradients()});
+  if (sums.assignments.defined()) numbers = at::cat({numbers, sums.assignments.flatten()});
+  numbers = parallel::to_host(numbers);
+  const auto* number = numbers.const_data_ptr<double>();
+  Totals totals{number[0], number[1], static_cast<std::int64_t>(number[2]), {}, number[3]};
+  if (sums.assignments.defined()) totals.assignments = numbers.slice(0, 4).view_as(sums.assignments);
+
+  comm::Communicator& dp = *context_.groups.dp;
+  totals.ce = dp.all_reduce("sum loss", totals.ce, comm::Reduce::sum);
+  if (!batch_scope() && totals.assignments.defined()) {
+    totals.balance = dp.all_reduce("sum balance loss", totals.balance, comm::Reduce::sum);
+    parallel::all_reduce(dp, "sum expert assignments", totals.assignments, comm::Reduce::sum);
+    if (options_.capacity > 0) {
+      totals.dropped = dp.all_reduce("sum dropped assignments", totals.dropped, comm::Reduce::sum);
+    }
+  }
+  return totals;
+}
+
+void Trainer::describe_experts(const Totals& totals, StepReport& report) const {
+  if (!totals.assignments.defined()) return;
+  const at::Tensor share = totals.assignments.div(totals.assignments.sum(1, /*keepdim=*/true).clamp_min(1));
   const auto experts = static_cast<double>(share.size(1));
   report.busiest_expert = share.amax(1).mean().item<double>() * experts;
   report.idlest_expert = share.amin(1).mean().item<double>() * experts;
-  report.assignments = static_cast<std::int64_t>(sums.assignments.sum().item<double>());
-  if (options_.capacity > 0) report.dropped = sums.dropped;
+  report.assignments = static_cast<std::int64_t>(totals.assignments.sum().item<double>());
+  if (options_.capacity > 0) report.dropped = totals.dropped;
 }
 
 plan::Traffic Trainer::traffic(std::span<const data::TokenBatch> micro_batches) const {
@@ -91,33 +112,26 @@ plan::Traffic Trainer::traffic(std::span<const data::TokenBatch> micro_batches) 
 StepReport Trainer::step(std::int64_t step, std::span<const data::TokenBatch> micro_batches, const BatchTotals& totals,
                          std::int64_t skipped) {
   parameters_.zero_gradients();
-  Sums sums;
+  const at::Tensor zero = at::zeros({}, at::TensorOptions(at::kDouble).device(context_.device));
+  Sums sums{zero, zero.clone(), zero.clone(), {}};
   for (std::size_t m = 0; m < micro_batches.size(); ++m) {
     accumulate(micro_batches[m], totals, m + 1 == micro_batches.size(), sums);
   }
 
   clock_.begin(Phase::reduction);
-  comm::Communicator& dp = *context_.groups.dp;
-  sums.ce = dp.all_reduce("sum loss", sums.ce, comm::Reduce::sum);
-  if (!batch_scope() && sums.assignments.defined()) {
-    sums.balance = dp.all_reduce("sum balance loss", sums.balance, comm::Reduce::sum);
-    parallel::all_reduce(dp, "sum expert assignments", sums.assignments, comm::Reduce::sum);
-    if (options_.capacity > 0) {
-      sums.dropped = dp.all_reduce("sum dropped assignments", sums.dropped, comm::Reduce::sum);
-    }
-  }
   optimizer_.reduce_gradients();
+  const Totals sum = totals_of(sums);
 
   StepReport report;
   report.step = step;
-  report.ce_loss = sums.ce / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
-  report.balance_loss = sums.balance;
+  report.ce_loss = sum.ce / static_cast<double>(std::max<std::int64_t>(1, totals.targets));
+  report.balance_loss = sum.balance;
   report.loss = report.ce_loss + report.balance_loss;
   report.lr = schedule_.rate(step);
-  report.grad_norm = optimizer_.gradient_norm();
+  report.grad_norm = optimizer_.gradient_norm(sum.squared_gradients);
   report.tokens = totals.tokens;
   report.targets = totals.targets;
-  describe_experts(sums, report);
+  describe_experts(sum, report);
   // Both are sums over all ranks, so all decide alike.
   report.skipped = !std::isfinite(report.loss) || !std::isfinite(report.grad_norm);
   if (report.skipped) {

@@ -59,17 +59,26 @@ class Trainer {
   const Schedule& schedule() const { return schedule_; }
 
  private:
-  /// What micro-steps add up.
+  /// What micro-steps add up, fp64, where the model computes.
   struct Sums {
-    double ce = 0;           // of this DP rank's targets
-    double balance = 0;      // of the rows that this rank sees
-    at::Tensor assignments;  // fp64 [layers, E]
+    at::Tensor ce;           // of this DP rank's targets
+    at::Tensor balance;      // of the rows that this rank sees
+    at::Tensor dropped;      // assignments
+    at::Tensor assignments;  // [layers, E]; undefined in a dense model
+  };
+  /// The same in the host's memory.
+  struct Totals {
+    double ce = 0, balance = 0;
     std::int64_t dropped = 0;
+    at::Tensor assignments;
+    double squared_gradients = 0;  // of what this rank owns
   };
   /// Forward and backward of one micro-batch, the step's last or an earlier one; gradients are added to the
   /// parameters' buffers.
   void accumulate(const data::TokenBatch& batch, const BatchTotals& totals, bool last, Sums& sums);
-  void describe_experts(const Sums& sums, StepReport& report) const;
+  /// One copy to the host, the only time that a step waits for its numbers; then the sums over the ranks. Collective.
+  Totals totals_of(const Sums& sums) const;
+  void describe_experts(const Totals& totals, StepReport& report) const;
   bool batch_scope() const { return options_.balance_scope == model::BalanceScope::batch; }
 
   const parallel::Context& context_;

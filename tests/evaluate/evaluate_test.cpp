@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "data/packed_file.hpp"
+#include "evaluate/compare.hpp"
 #include "evaluate/generation.hpp"
 #include "evaluate/held_out.hpp"
 #include "tests/io/scratch_folder.hpp"
@@ -85,7 +86,7 @@ template <typename Work>
 void at_layouts(const std::vector<std::pair<int, int>>& grids, const Work& work) {
   for (const auto& [tp, ep] : grids) {
     CAPTURE(tp, ep);
-    const OnGrid grid(tp, ep);
+    OnGrid grid(tp, ep);
     const RandomModel model(grid.context, small_spec());
     work(grid, *model.decoder);
   }
@@ -102,7 +103,7 @@ TEST_CASE("held-out loss is the mean over response tokens at every layout and mi
   REQUIRE(file.sequences() >= 5);
   const Alone one;
   const RandomModel model(one.context, small_spec());
-  at_layouts(layouts(comm::make_world(60)->size(), 4), [&](const OnGrid& grid, const model::Decoder& decoder) {
+  at_layouts(layouts(comm::make_world(60)->size(), 4), [&](OnGrid& grid, const model::Decoder& decoder) {
     for (const std::int64_t samples : {std::int64_t{1000}, file.sequences() - 2, std::int64_t{1}}) {
       const std::int64_t sequences = std::min(samples, file.sequences());
       const Naive naive = naive_loss(one.context, *model.decoder, file, sequences);
@@ -111,9 +112,8 @@ TEST_CASE("held-out loss is the mean over response tokens at every layout and mi
         CAPTURE(samples, micro_batch);
         // The larger micro-batch goes to its experts in rounds of four rows.
         const std::int64_t rows = micro_batch == 3 ? 4 : 1 << 20;
-        const auto got = *evaluate::held_out_loss(
-            grid.context, decoder, file,
-            {samples, micro_batch, rows * small_spec().hidden * static_cast<std::int64_t>(sizeof(float))});
+        grid.context.exchange_bytes = rows * small_spec().hidden * static_cast<std::int64_t>(sizeof(float));
+        const auto got = *evaluate::held_out_loss(grid.context, decoder, file, {samples, micro_batch});
         CHECK(got.sequences == sequences);
         CHECK(got.targets == naive.targets);
         // Logits of order one with fp32 errors of 1e-6, and losses of about four.
@@ -124,6 +124,31 @@ TEST_CASE("held-out loss is the mean over response tokens at every layout and mi
         CHECK(-world.all_reduce("smallest loss", -got.loss, comm::Reduce::max) == got.loss);
       }
     }
+  });
+}
+
+TEST_CASE("generation and comparison send no more rows at a time than the context allows") {
+  const int world = comm::make_world(60)->size();
+  if (world == 1) return;  // nothing travels
+  at_layouts({{1, world}}, [&](OnGrid& grid, const model::Decoder& decoder) {
+    const auto messages = [&](const auto& work) {
+      const auto calls = [&] {
+        const auto found = grid.groups.ep->traffic().find("dispatch tokens");
+        return found == grid.groups.ep->traffic().end() ? std::int64_t{0} : std::int64_t{found->second.calls};
+      };
+      const std::int64_t before = calls();
+      work();
+      return calls() - before;
+    };
+    const auto generate = [&] { evaluate::generate_greedily(grid.context, decoder, prompt, 1, -1); };
+    const auto compare = [&] {
+      evaluate::run_texts(grid.context, decoder, {prompt}, [](std::size_t, std::int64_t, const at::Tensor&) {});
+    };
+    CHECK(messages(generate) == small_spec().layers);
+    CHECK(messages(compare) == small_spec().layers);
+    grid.context.exchange_bytes = 1;  // a row at a time
+    CHECK(messages(generate) > small_spec().layers);
+    CHECK(messages(compare) > small_spec().layers);
   });
 }
 
@@ -145,7 +170,7 @@ TEST_CASE("the greedy answer is the most likely token after the text, at every l
   const std::int32_t end = expected[4];
   const auto first = static_cast<std::ptrdiff_t>(std::find(expected.begin(), expected.end(), end) - expected.begin());
   const std::vector<std::int32_t> until_end(expected.begin(), expected.begin() + first);
-  at_layouts(few_layouts(comm::make_world(60)->size()), [&](const OnGrid& grid, const model::Decoder& decoder) {
+  at_layouts(few_layouts(comm::make_world(60)->size()), [&](OnGrid& grid, const model::Decoder& decoder) {
     const auto generate = [&](std::int64_t most, std::int32_t stop) {
       return evaluate::generate_greedily(grid.context, decoder, prompt, most, stop);
     };

@@ -172,8 +172,8 @@ TEST_CASE("Packed documents do not see each other", "[golden]") {
       CHECK(max_difference(logits_of(model, batch), wanted) < logit_tolerance);
       const at::NoGradGuard no_grad;
       const parallel::TokenAxis axis(parallel::token_rows(batch), model.context);
-      const at::Tensor targets = axis.extend(batch.targets, -100);
-      const double loss = model.decoder->loss(model.decoder->forward({axis}), targets, 1.0).sum;
+      const parallel::TokenTargets targets = axis.targets_of(batch.targets);
+      const double loss = model.decoder->loss(model.decoder->forward({axis}), targets, 1.0).sum.item<double>();
       CHECK(std::abs(loss / static_cast<double>(labelled) - wanted_loss) < 1e-5);
     });
   }

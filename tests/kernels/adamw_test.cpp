@@ -57,17 +57,25 @@ TEST_CASE("adamw of nothing does nothing, and step 0 is refused") {
   CHECK_THROWS_AS(adamw(Execution{}, &value, &value, &value, &value, 1, AdamW{.step = 0}, 1), caravan::core::Error);
 }
 
+double sum_of_squares(const std::vector<float>& values) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  std::vector<double> scratch(static_cast<std::size_t>(sum_of_squares_scratch(count)), -1);
+  double sum = -1;
+  sum_of_squares(Execution{}, values.data(), count, scratch.data(), &sum);
+  return sum;
+}
+
 TEST_CASE("sum_of_squares is an fp64 sum") {
   for (const std::int64_t count : {0, 1, 15, 4096, 4097, 100003}) {
     const auto values = random_values<float>(1, count, 3);
     long double expected = 0;
     for (const float value : values) expected += static_cast<long double>(value) * static_cast<long double>(value);
-    const double sum = sum_of_squares(Execution{}, values.data(), count);
+    const double sum = sum_of_squares(values);
     CHECK(sum == Approx(static_cast<double>(expected)).epsilon(1e-13));
-    CHECK(sum == sum_of_squares(Execution{}, values.data(), count));
+    CHECK(sum == sum_of_squares(values));
   }
   // Each square is lost beside the first in fp32.
   std::vector<float> values(10001, 1e-3F);
   values[0] = 100;
-  CHECK(sum_of_squares(Execution{}, values.data(), 10001) == Approx(10000.01).epsilon(1e-9));
+  CHECK(sum_of_squares(values) == Approx(10000.01).epsilon(1e-9));
 }

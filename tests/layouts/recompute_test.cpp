@@ -117,8 +117,7 @@ Cost cost_of(const family::ModelSpec& spec, const std::vector<std::int64_t>& len
   Cost cost;
   const std::int64_t before = memory.live();
   const CallCount count;
-  const parallel::TokenLoss loss =
-      model.decoder->loss(model.decoder->forward(pass), axis.extend(batch.targets, -100), 1);
+  const parallel::TokenLoss loss = model.decoder->loss(model.decoder->forward(pass), axis.targets_of(batch.targets), 1);
   cost.kept = static_cast<double>(memory.live() - before);
   loss.loss.backward();
   cost.calls = count.calls();

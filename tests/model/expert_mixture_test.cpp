@@ -120,8 +120,11 @@ Naive run_naive(const family::ModelSpec& spec, const MemorySource& weights, cons
   return naive;
 }
 
-void compare(const OnGrid& grid, const Case& which) {
+void compare(OnGrid& grid, const Case& which) {
   const family::ModelSpec spec = small_spec();
+  if (which.most_rows > 0) {
+    grid.context.exchange_bytes = which.most_rows * spec.hidden * std::int64_t{sizeof(float)};
+  }
   const std::vector<data::TokenBatch> batches = batches_of(grid.context.grid, which);
   const auto dp_rank = static_cast<std::size_t>(grid.context.grid.dp_rank());
   const data::TokenBatch all = joined(batches);
@@ -143,7 +146,6 @@ void compare(const OnGrid& grid, const Case& which) {
     return axis.shard_of(padded(whole.narrow(0, begin, axis.real), axis.tokens));
   };
   model::Pass pass{axis, dropout, nullptr, which.recompute};
-  if (which.most_rows > 0) pass.exchange_bytes = which.most_rows * spec.hidden * std::int64_t{sizeof(float)};
   pass.capacity = which.capacity;
   pass.routing =
       std::make_shared<model::RoutingRecord>(grid.context, axis, spec.layers, spec.pesc->experts, which.scope);
@@ -176,9 +178,9 @@ void compare(const OnGrid& grid, const Case& which) {
   }
 
   // Sums over the ranks that share rows; the naive side has all rows.
-  double balance = pass.routing->share_times_probability();
+  double balance = pass.routing->share_times_probability().item<double>();
   at::Tensor assignments = pass.routing->assignments();
-  std::int64_t dropped = pass.routing->dropped();
+  auto dropped = static_cast<std::int64_t>(pass.routing->dropped().item<double>());
   if (which.scope == model::BalanceScope::sequence) {
     balance = grid.groups.dp->all_reduce("sum balance", balance, comm::Reduce::sum);
     parallel::all_reduce(*grid.groups.dp, "sum assignments", assignments, comm::Reduce::sum);
@@ -196,7 +198,7 @@ void compare(const OnGrid& grid, const Case& which) {
 void compare_at(const std::vector<std::pair<int, int>>& grids, const Case& which) {
   for (const auto& [tp, ep] : grids) {
     CAPTURE(which.name, tp, ep);
-    const OnGrid grid(tp, ep);
+    OnGrid grid(tp, ep);
     compare(grid, which);
   }
 }

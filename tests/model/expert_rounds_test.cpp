@@ -21,20 +21,19 @@ std::int64_t row_bytes(const family::ModelSpec& spec, const parallel::Context& c
 }
 
 /// Forward and backward of a whole model; the last data-parallel rank has no tokens if there are several.
-Outcome run(const parallel::Context& context, std::int64_t most_rows, Recompute recompute) {
+Outcome run(parallel::Context context, std::int64_t most_rows, Recompute recompute) {
   const family::ModelSpec spec = small_spec();
+  if (most_rows > 0) context.exchange_bytes = most_rows * row_bytes(spec, context);
   RandomModel model(context, spec);
   const layout::Grid& grid = context.grid;
   const bool idle = grid.dp() > 1 && grid.dp_rank() == grid.dp() - 1;
   const data::TokenBatch batch =
       idle ? data::TokenBatch{} : random_batch({9, 4}, 10 * static_cast<std::uint64_t>(grid.dp_rank()), 40);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context);
-  model::Pass pass{axis, {7, 0.1, 0.1}, nullptr, recompute};
-  if (most_rows > 0) pass.exchange_bytes = most_rows * row_bytes(spec, context);
-  const parallel::TokenLoss loss =
-      model.decoder->loss(model.decoder->forward(pass), axis.extend(batch.targets, -100), 1);
+  const model::Pass pass{axis, {7, 0.1, 0.1}, nullptr, recompute};
+  const parallel::TokenLoss loss = model.decoder->loss(model.decoder->forward(pass), axis.targets_of(batch.targets), 1);
   loss.loss.backward();
-  Outcome outcome{loss.sum, {}};
+  Outcome outcome{loss.sum.item<double>(), {}};
   for (const parallel::Bucket& bucket : model.parameters.buckets())
     outcome.gradients.push_back(bucket.gradients.clone());
   return outcome;
@@ -55,8 +54,9 @@ family::ModelSpec wide_spec() {
   return spec;
 }
 
-Memory memory_of(const parallel::Context& context, std::int64_t most_rows, Recompute recompute) {
+Memory memory_of(parallel::Context context, std::int64_t most_rows, Recompute recompute) {
   const family::ModelSpec spec = wide_spec();
+  if (most_rows > 0) context.exchange_bytes = most_rows * row_bytes(spec, context);
   MemorySource source = random_parameters(family::parameter_specs(spec));
   // All tokens choose the experts of rank 0.
   source.tensors["model.layers.1.mlp.moe_adapter.router.weight"].narrow(0, 0, 2).select(1, 0).fill_(8);
@@ -65,8 +65,7 @@ Memory memory_of(const parallel::Context& context, std::int64_t most_rows, Recom
   const model::ExpertMixture mixture(context, spec, 1, parameters);
   const data::TokenBatch batch = random_batch({tokens}, 0, 40);
   const parallel::TokenAxis axis(parallel::token_rows(batch), context);
-  model::Pass pass{axis, {7, 0, 0.1}, nullptr, recompute};
-  if (most_rows > 0) pass.exchange_bytes = most_rows * row_bytes(spec, context);
+  const model::Pass pass{axis, {7, 0, 0.1}, nullptr, recompute};
   at::Tensor x = noise({tokens, spec.hidden}, "x");
   x.select(1, 0).fill_(8);
   x.requires_grad_();

@@ -75,6 +75,14 @@ inline at::Tensor part_of(const at::Tensor& whole, const layout::Rectangle& part
   return result;
 }
 
+/// What a rank has of a parameter.
+inline at::Tensor value_of(parallel::Parameters& parameters, const layout::ParameterSpec& spec) {
+  if (spec.trainable) return parameters.trainable(spec.name).value;
+  if (spec.shape.size() == 1) return parameters.frozen_vector(spec.name);
+  const parallel::FrozenWeight& weight = parameters.frozen(spec.name);
+  return weight.rows(at::arange(weight.out_features(), at::kLong));
+}
+
 /// A world of one rank, whatever the job's is.
 struct Alone {
   Alone() {

@@ -15,6 +15,7 @@ using layout::Split;
 
 const std::vector<layout::ParameterSpec> specs{
     {"base", {8, 4}, core::DType::f32, Split{1, Axis::tp}, false},
+    {"norm", {8}, core::DType::f32, Split{0, Axis::tp}, false},
     {"router", {5, 3}, core::DType::f32, {}, true},
     {"one row", {1, 6}, core::DType::f32, {}, true},
     {"column", {8, 3}, core::DType::f32, Split{0, Axis::tp}, true},
@@ -94,12 +95,9 @@ TEST_CASE("slices are read where they belong, and gradients can be zeroed") {
     const MemorySource source = random_parameters(specs);
     parameters.load_frozen(source);
     parameters.load_trainable(source);
-    parallel::Workspace workspace;
     for (const layout::ParameterSpec& spec : specs) {
       const at::Tensor wanted = part_of(source.tensors.at(spec.name), layout::slice_of(spec, grid.context.grid));
-      CHECK(
-          (spec.trainable ? parameters.trainable(spec.name).value : parameters.frozen(spec.name).materialise(workspace))
-              .equal(wanted));
+      CHECK(value_of(parameters, spec).equal(wanted));
     }
     parameters.trainable("column").gradient.fill_(3);
     CHECK(parameters.trainable("column").gradient.sum().item<double>() > 0);
@@ -109,6 +107,8 @@ TEST_CASE("slices are read where they belong, and gradients can be zeroed") {
     }
     CHECK_THROWS_AS(parameters.trainable("base"), core::Error);
     CHECK_THROWS_AS(parameters.frozen("router"), core::Error);
+    CHECK_THROWS_AS(parameters.frozen("norm"), core::Error);
+    CHECK_THROWS_AS(parameters.frozen_vector("base"), core::Error);
   });
 }
 
@@ -132,12 +132,10 @@ TEST_CASE("values are read into the compute type") {
   const MemorySource source = random_parameters(specs);
   parameters.load_frozen(source);
   parameters.load_trainable(source);
-  parallel::Workspace workspace;
   for (const layout::ParameterSpec& spec : specs) {
     const at::Tensor wanted =
         part_of(source.tensors.at(spec.name), layout::slice_of(spec, grid.context.grid)).to(at::kBFloat16);
-    CHECK((spec.trainable ? parameters.trainable(spec.name).value : parameters.frozen(spec.name).materialise(workspace))
-              .equal(wanted));
+    CHECK(value_of(parameters, spec).equal(wanted));
   }
 }
 

@@ -78,6 +78,38 @@ struct Linears {
   std::map<std::string, at::Tensor> leaves;
 };
 
+/// [out, in + r]: the last columns are scale · B, so that [x | u] times it is the whole product.
+class JoinedWeight final : public parallel::FrozenWeight {
+ public:
+  JoinedWeight(const at::Tensor& weight, const parallel::LowRank& update)
+      : all_(at::cat({weight, update.b * update.scale}, 1)), in_(weight.size(1)) {}
+  std::int64_t out_features() const override { return all_.size(0); }
+  at::Tensor multiply(const at::Tensor&, const at::Tensor&) const override { core::internal_error("not asked for"); }
+  at::Tensor multiply_transposed(const at::Tensor&, at::Tensor) const override {
+    core::internal_error("not asked for");
+  }
+  at::Tensor multiply(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& u,
+                      const parallel::LowRank&) const override {
+    ++products;
+    CHECK_FALSE(bias.defined());
+    return at::mm(at::cat({x, u}, 1), all_.t());
+  }
+  parallel::InputGradients multiply_transposed(const at::Tensor& dy, at::Tensor sum,
+                                               const parallel::LowRank&) const override {
+    ++products;
+    CHECK_FALSE(sum.defined());
+    const at::Tensor both = at::mm(dy, all_);
+    return {both.narrow(1, 0, in_).contiguous(), both.narrow(1, in_, both.size(1) - in_).contiguous()};
+  }
+  at::Tensor rows(const at::Tensor& index) const override { return all_.index_select(0, index); }
+
+  mutable int products = 0;
+
+ private:
+  at::Tensor all_;
+  std::int64_t in_;
+};
+
 layout::ParameterSpec frozen(const std::string& name, layout::Shape shape, std::size_t dimension) {
   return {name, std::move(shape), core::DType::f32, layout::Split{dimension, layout::Axis::tp}, false};
 }
@@ -178,6 +210,68 @@ void for_each_case(const Work& work) {
 }
 
 }  // namespace
+
+TEST_CASE("a weight may hold LoRA's second factor among its own columns") {
+  const OnGrid grid(1, 1);
+  const auto specs = [](const std::string& name) {
+    return std::vector<layout::ParameterSpec>{
+        frozen(name + ".weight", {out_q, in}, 0), trainable(name + ".a", {rank, in}, {}),
+        trainable(name + ".b", {out_q, rank}, layout::Split{0, layout::Axis::tp})};
+  };
+  Linears linears(grid, specs("q"));
+  const Tokens tokens(grid, std::vector<std::int64_t>(static_cast<std::size_t>(grid.context.grid.dp()), 13));
+  const parallel::TokenAxis axis(parallel::token_rows(tokens.mine), grid.context);
+  parallel::LinearParts apart = linears.parts("q", true), joined = apart;
+  const JoinedWeight weight(linears.source.tensors.at("q.weight"), joined.update(scale));
+  joined.base = &weight;
+  const at::Tensor c = noise({axis.shard, out_q}, "c"), x = noise({axis.shard, in}, "x");
+  const auto run = [&](const auto& linear, const auto& output) {
+    linears.parameters.zero_gradients();
+    const at::Tensor input = leaf(x);
+    const at::Tensor y = output(linear.forward(input, axis, {mask_key, 0.25, 0}));
+    (y * c).sum().backward();
+    return std::vector<at::Tensor>{y.detach(), gradient_of(input), linears.parameters.buckets()[0].gradients.clone()};
+  };
+  const auto same = [&](const auto& a, const auto& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) CHECK(max_difference(a[i], b[i]) < tolerance);
+  };
+  const auto first = [](const std::vector<parallel::Activation>& y) { return y[0].value; };
+  same(run(parallel::ColumnLinears(grid.context, {joined}, scale), first),
+       run(parallel::ColumnLinears(grid.context, {apart}, scale), first));
+  const auto only = [](const parallel::Activation& y) { return y.value; };
+  same(run(parallel::RowLinear(grid.context, joined, scale), only),
+       run(parallel::RowLinear(grid.context, apart, scale), only));
+  CHECK(weight.products == 4);  // nobody has made them apart
+}
+
+TEST_CASE("an output of column-parallel linears that nothing is made of has a gradient of zeros") {
+  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
+    if (ep > 1) continue;
+    CAPTURE(tp);
+    const OnGrid grid(tp, ep);
+    const Tokens tokens(grid, tokens_of_ranks(grid.context.grid.dp(), true));
+    const parallel::TokenAxis axis(parallel::token_rows(tokens.mine), grid.context);
+    using layout::Axis;
+    Linears linears(
+        grid, {frozen("q.weight", {out_q, in}, 0), trainable("q.a", {rank, in}, {}),
+               trainable("q.b", {out_q, rank}, layout::Split{0, Axis::tp}), frozen("k.weight", {out_k, in}, 0),
+               trainable("k.a", {rank + 1, in}, {}), trainable("k.b", {out_k, rank + 1}, layout::Split{0, Axis::tp})});
+    const parallel::ColumnLinears column(grid.context, {linears.parts("q", true), linears.parts("k", true)}, scale);
+    std::vector<std::vector<at::Tensor>> results;
+    for (const bool with_zeros : {false, true}) {
+      linears.parameters.zero_gradients();
+      const at::Tensor shard = leaf(noise({axis.shard, in}, "x"));
+      const auto y = column.forward(shard, axis, {mask_key, 0.25, 0});
+      const at::Tensor used = (y[1].value * noise(y[1].value.sizes().vec(), "c")).sum();
+      (with_zeros ? used + (y[0].value * 0).sum() : used).backward();
+      std::vector<at::Tensor> result{gradient_of(shard)};
+      for (const auto& [name, gradient] : reduced_gradients(linears.parameters)) result.push_back(gradient);
+      results.push_back(result);
+    }
+    for (std::size_t i = 0; i < results[0].size(); ++i) CHECK(results[0][i].equal(results[1][i]));
+    CHECK(linears.parameters.trainable("q.b").gradient.eq(0).all().item<bool>());
+  }
+}
 
 TEST_CASE("column-parallel linears: outputs, input gradient, LoRA gradients") { for_each_case(compare_column_linears); }
 

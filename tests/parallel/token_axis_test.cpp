@@ -41,7 +41,16 @@ TEST_CASE("the axis has the batch's tokens, then pads that belong to no sequence
       check<std::int32_t>(axis.positions, batch.positions, axis.tokens, 0);
       check<std::int32_t>(axis.sequence, batch.sequence, axis.tokens, -1);
       check<std::int64_t>(axis.identity, batch.identity, axis.tokens, 0);
-      check<std::int64_t>(axis.extend(batch.targets, -100), batch.targets, axis.tokens, -100);
+      const parallel::TokenTargets targets = axis.targets_of(batch.targets);
+      std::vector<std::int64_t> with_target, wanted;
+      for (std::size_t t = 0; t < batch.targets.size(); ++t) {
+        if (batch.targets[t] < 0) continue;
+        with_target.push_back(static_cast<std::int64_t>(t));
+        wanted.push_back(batch.targets[t]);
+      }
+      const auto count = static_cast<std::int64_t>(wanted.size());
+      check<std::int64_t>(targets.rows, with_target, count, 0);
+      check<std::int64_t>(targets.ids, wanted, count, 0);
       const at::Tensor rows = at::arange(axis.tokens, at::kLong);
       CHECK(axis.shard_of(rows).equal(at::arange(axis.shard_begin, axis.shard_begin + axis.shard, at::kLong)));
     }

@@ -46,8 +46,10 @@ struct NaiveLoss {
   at::Tensor gradient;
 };
 
-NaiveLoss naive_loss(const at::Tensor& x, const at::Tensor& head, const at::Tensor& targets, double scale) {
+NaiveLoss naive_loss(const at::Tensor& x, const at::Tensor& head, const std::vector<std::int32_t>& all_targets,
+                     double scale) {
   const at::Tensor input = leaf(x.to(at::kDouble));
+  const at::Tensor targets = at::tensor(at::ArrayRef<std::int32_t>(all_targets), at::kLong);
   const at::Tensor rows = targets.ge(0).nonzero().squeeze(1);
   const at::Tensor log_p = at::mm(input.index_select(0, rows), head.to(at::kDouble).t()).log_softmax(1);
   const at::Tensor loss = log_p.gather(1, targets.index_select(0, rows).unsqueeze(1)).sum().neg();
@@ -58,20 +60,21 @@ NaiveLoss naive_loss(const at::Tensor& x, const at::Tensor& head, const at::Tens
 /// size: of the inputs; large ones make logits whose exponentials overflow fp32.
 void compare_loss(const OnGrid& grid, const Vocabulary& vocabulary_parts, const data::TokenBatch& batch, double size) {
   const parallel::TokenAxis axis(parallel::token_rows(batch), grid.context);
-  const at::Tensor targets = axis.extend(batch.targets, -100);
+  const parallel::TokenTargets targets = axis.targets_of(batch.targets);
   const at::Tensor x = padded(noise({axis.real, width}, "x", size), axis.tokens);
   const double scale = 1.0 / 37;
-  const NaiveLoss wanted = naive_loss(x, vocabulary_parts.whole(), targets, scale);
+  const NaiveLoss wanted = naive_loss(x, vocabulary_parts.whole(), batch.targets, scale);
   const at::Tensor shard = leaf(axis.shard_of(x));
   const parallel::TokenLoss got = parallel::token_loss(grid.context, vocabulary_parts.weight(), shard, targets, scale);
   // fp32 logits of up to `size` · 12 have an error of 1e-7 of that, and so has the loss.
-  CHECK(got.sum == Approx(wanted.sum).epsilon(2e-6).margin(1e-12));
+  CHECK(got.sum.item<double>() == Approx(wanted.sum).epsilon(2e-6).margin(1e-12));
   CHECK(got.loss.item<double>() == Approx(wanted.sum * scale).epsilon(2e-6).margin(1e-12));
   (got.loss * 2.0).backward();
   // Gradients are below 2 · 12 / 37 = 0.65; the softmax has the logits' absolute error as a relative one.
   CHECK(max_difference(gradient_of(shard), axis.shard_of(wanted.gradient) * 2.0) < 1e-6 * std::max(1.0, size));
   // Scoring without a graph is the same number.
-  CHECK(parallel::token_loss(grid.context, vocabulary_parts.weight(), shard.detach(), targets, scale).sum == got.sum);
+  CHECK(
+      parallel::token_loss(grid.context, vocabulary_parts.weight(), shard.detach(), targets, scale).sum.equal(got.sum));
 }
 
 }  // namespace
@@ -106,8 +109,8 @@ TEST_CASE("tokens without any target have no loss and no gradient") {
       const parallel::TokenAxis axis(parallel::token_rows(batch), grid.context);
       const at::Tensor shard = leaf(noise({axis.shard, width}, "x"));
       const parallel::TokenLoss got =
-          parallel::token_loss(grid.context, parts.weight(), shard, axis.extend(batch.targets, -100), 1.0);
-      CHECK(got.sum == 0);
+          parallel::token_loss(grid.context, parts.weight(), shard, axis.targets_of(batch.targets), 1.0);
+      CHECK(got.sum.item<double>() == 0);
       CHECK(got.loss.item<double>() == 0);
       got.loss.backward();
       CHECK(gradient_of(shard).equal(at::zeros_like(shard)));

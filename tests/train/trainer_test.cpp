@@ -8,6 +8,7 @@
 #include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
 #include "tests/train/whole_state.hpp"
+#include "train/context.hpp"
 
 namespace caravan::tests {
 namespace {
@@ -195,19 +196,21 @@ TEST_CASE("train.exchange_mib bounds the rows that a rank's experts receive at a
   spec.hidden = 256;
   const int world = comm::make_world(60)->size();
   if (world == 1) return;  // nothing travels
-  const OnGrid grid(1, world);
+  OnGrid grid(1, world);
   const auto ordinal = static_cast<std::uint64_t>(grid.context.grid.dp_rank());
   const std::vector<std::int64_t> lengths(static_cast<std::size_t>(100 / world), 24);
   const std::int64_t wanted = 2400 * spec.pesc->topk;
   const auto run = [&](std::int64_t exchange_mib) {
-    RandomModel model(grid.context, spec);
+    train::Options how = options(BalanceScope::batch, 0.05);
+    how.precision = train::Precision::fp32;
+    how.exchange_mib = {exchange_mib};
+    const parallel::Context context = train::make_context(grid.context.grid, grid.groups, how);
+    RandomModel model(context, spec);
     // Equal logits: ties go to the lower expert.
     for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
       model.parameters.trainable(family::layer_prefix(layer) + "mlp.moe_adapter.router.weight").value.zero_();
     }
-    train::Options how = options(BalanceScope::batch, 0.05);
-    how.exchange_mib = {exchange_mib};
-    train::Trainer trainer(grid.context, *model.decoder, model.parameters, how, 0.1, {how.lr, 0, 10});
+    train::Trainer trainer(context, *model.decoder, model.parameters, how, 0.1, {how.lr, 0, 10});
     TensorMemory& memory = TensorMemory::counting();
     const std::int64_t before = memory.live();
     memory.forget_peak();
@@ -281,7 +284,7 @@ TEST_CASE("clipping scales the gradient to the norm that is allowed, and the rep
 
 TEST_CASE("a step whose loss is not finite changes nothing, also not what comes after it") {
   at_few_layouts([](const OnGrid& grid) {
-    const train::Options how = options("batch", 0.01);
+    const train::Options how = options(BalanceScope::batch, 0.01);
     const std::vector<data::TokenBatch> micro = micro_batches(grid.context.grid, false);
     // One trainer meets a bad step between two good ones, the other does not. The rate is constant, and masks depend on
     // tokens alone.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "parallel/collectives.hpp"
+#include "parallel/device_tensors.hpp"
 
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
