@@ -31,11 +31,6 @@ struct OpenData {
         core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
                         " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
       }
-      if (start.spec.max_positions > 0 && packed->metadata().sequence > start.spec.max_positions) {
-        core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
-                        " tokens, but the model knows ", start.spec.max_positions,
-                        " positions (max_position_embeddings); lower train.sequence and run caravan prepare again");
-      }
       if (config.evaluate.every > 0) {
         held_out.emplace(data::held_out_path(config.data));
         require_same_tokens(*held_out, start);
@@ -60,8 +55,8 @@ struct OpenData {
   }
 };
 
-void announce(const Session& session, const Model& model, const data::PackedFile& packed, const data::Batches& batches,
-              const train::Schedule& schedule) {
+void announce(const Session& session, const Model& model, const family::ModelSpec& spec, const data::PackedFile& packed,
+              const data::Batches& batches, const train::Schedule& schedule) {
   const train::Options& options = session.config.train;
   core::log(core::build_facts_text());
   const layout::Placement placement = layout::placement_of(model.grid, comm::node_of_each_rank(session.world));
@@ -73,6 +68,12 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   core::log(packed.sequences(), " sequences, batch ", options.batch, " in ", batches.accumulation(), " micro-step",
             batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps, " steps, warm-up ", schedule.warmup,
             ", computing in ", options.precision);
+  if (packed.metadata().sequence > family::known_positions(spec)) {
+    core::log_warning(core::concat(packed.path(), " was prepared for sequences of ", packed.metadata().sequence,
+                                   " tokens, longer than the ", family::known_positions(spec),
+                                   " positions that the model was made for (max_position_embeddings, times the factor "
+                                   "of the rotary scaling)"));
+  }
   if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");
@@ -105,7 +106,7 @@ int train(const Session& session) {
   const std::int64_t per_epoch = train::steps_per_epoch(data.packed->sequences(), config.train.batch);
   train::Trainer trainer(model.context, *model.decoder, model.parameters, config.train, config.lora.dropout,
                          train::make_schedule(config.train, per_epoch));
-  announce(session, model, *data.packed, *data.batches, trainer.schedule());
+  announce(session, model, start.spec, *data.packed, *data.batches, trainer.schedule());
   train::Progress progress = resume(session, point, start, model, trainer, *data.packed);
 
   // The frozen tensors that this run began with, wherever its checkpoint came from.
