@@ -63,7 +63,7 @@ Start ResumePoint::open_chosen() {
   Start start = open_start(session_, choose_together(session_, [&] { return chosen_ = choose(); }));
   comm::on_all_ranks(session_.world, [&] {
     for (const checkpoint::PassedOver& damaged : damaged_) {
-      if (damaged.store_hash.empty() || damaged.store_hash == start.store_hash) continue;
+      if (!damaged.store || checkpoint::is_same_store(*damaged.store, start.identity)) continue;
       core::bad_input(checkpoint::step_folder(session_.checkpoints(), damaged.step).string(),
                       " is damaged, and going back to ", start.folder.string(),
                       " would change the model: the frozen tensors of the former are not those in ",
@@ -83,7 +83,7 @@ Start ResumePoint::open() {
 
 Start ResumePoint::open_before(const Start& damaged, const std::string& reason) {
   core::log_warning(reason + "; falling back to the checkpoint before it");
-  if (session_.first()) damaged_.push_back({damaged.reader->step(), reason, damaged.store_hash});
+  if (session_.first()) damaged_.push_back({damaged.reader->step(), reason, damaged.identity});
   return open_chosen();
 }
 
