@@ -191,6 +191,7 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
   card.checkpoint = start.folder.string();
   card.step = start.reader->step();
   card.settings = start.reader->state().value("config", nlohmann::json::object());
+  card.packed = start.reader->state().value("packed", nlohmann::json());
   card.base = card.settings.value("model", nlohmann::json::object()).value("base", session.config.model.base);
   if (card.base.empty()) card.base = "a dense model";
   card.program = core::build_facts_text();

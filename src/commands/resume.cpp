@@ -5,6 +5,7 @@
 
 #include "checkpoint/manifest.hpp"
 #include "comm/agreement.hpp"
+#include "commands/open_packed.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -27,14 +28,6 @@ void log_changes(const nlohmann::json& before, const nlohmann::json& now) {
 /// The section [train] that a checkpoint was made with; empty when it does not say.
 nlohmann::json former_settings(const Start& start) {
   return start.reader->state().value("config", nlohmann::json::object()).value("train", nlohmann::json::object());
-}
-
-void require_same_data(const Start& start, const data::PackedFile& packed) {
-  const std::string fingerprint = start.reader->state().value("data", "");
-  if (fingerprint == packed.fingerprint()) return;
-  core::bad_input("data.packed = ", packed.path(), " is not the file that ", start.folder.string(),
-                  " was trained on (checksums ", packed.fingerprint(), " and ", fingerprint,
-                  "); bring the former back, or train on the new one in another run.folder");
 }
 
 /// Reads trainables, moments and progress; when it throws, they are undefined.
@@ -92,7 +85,7 @@ void require_same_model(const Session& session, const Start& start) {
 
 void require_same_course(const Session& session, const Start& start, const data::PackedFile& packed) {
   if (start.reader->step() == 0) return;
-  require_same_data(start, packed);
+  require_same_data(start.reader->state(), start.folder.string(), packed);
   train::Progress progress;
   try {
     progress = train::Progress::from_json(start.reader->state().value("progress", nlohmann::json::object()), "");
@@ -150,11 +143,11 @@ train::Progress resume(const Session& session, ResumePoint& point, Start& start,
   }
 }
 
-nlohmann::json resume_state(const Session& session, const train::Progress& progress,
-                            const std::string& data_fingerprint) {
-  return {{"progress", progress.to_json()},
-          {"data", data_fingerprint},
-          {"config", nlohmann::json::parse(config::json(session.config))}};
+nlohmann::json resume_state(const Session& session, const train::Progress& progress, const nlohmann::json& data) {
+  nlohmann::json state{{"progress", progress.to_json()},
+                       {"config", nlohmann::json::parse(config::json(session.config))}};
+  state.update(data);
+  return state;
 }
 
 }  // namespace caravan::commands

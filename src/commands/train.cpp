@@ -3,6 +3,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
+#include "commands/open_packed.hpp"
 #include "commands/open_run.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
@@ -24,34 +25,28 @@ struct OpenData {
 
   OpenData(const Session& session, const Start& start, int dp_size) {
     const config::Config& config = session.config;
+    packed.emplace(open_packed(session, config.data.packed));
+    if (config.evaluate.every > 0) held_out.emplace(open_packed(session, data::held_out_path(config.data)));
     comm::on_all_ranks(session.world, [&] {
-      packed.emplace(config.data.packed);
       require_same_tokens(*packed, start);
       if (packed->metadata().sequence > config.train.sequence) {
         core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
                         " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
       }
-      if (config.evaluate.every > 0) {
-        held_out.emplace(data::held_out_path(config.data));
-        require_same_tokens(*held_out, start);
-      }
+      if (held_out) require_same_tokens(*held_out, start);
       batches.emplace(*packed, data::BatchOptions{.seed = static_cast<std::uint64_t>(config.train.seed),
                                                   .shuffle = config.train.shuffle,
                                                   .batch = config.train.batch,
                                                   .micro_batch = config.train.micro_batch,
                                                   .dp_size = dp_size});
     });
-    std::vector<comm::Fact> files{{"checksum of " + packed->path(), packed->fingerprint()}};
-    if (held_out && held_out->path() != packed->path()) {
-      files.push_back({"checksum of " + held_out->path(), held_out->fingerprint()});
-    }
-    require_same_files(session, files);
+    warn_of_other_settings(session, *packed);
   }
 
-  RunFiles fingerprints(std::int64_t samples) const {
-    if (!held_out) return {packed->fingerprint(), nullptr};
-    return {packed->fingerprint(),
-            {{"data", held_out->fingerprint()}, {"samples", evaluate::scored_sequences(*held_out, samples)}}};
+  RunFiles files(std::int64_t samples) const {
+    if (!held_out) return {facts_of(*packed), nullptr};
+    return {facts_of(*packed),
+            {{"data", held_out->content()}, {"samples", evaluate::scored_sequences(*held_out, samples)}}};
   }
 };
 
@@ -115,8 +110,7 @@ int train(const Session& session) {
     store = checkpoint::store_reference(start.store, checkpoint::step_folder(session.checkpoints(), 0));
   });
   start.reader.reset();  // all is read; open files would keep what is deleted later on the disk
-  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.fingerprints(config.evaluate.samples),
-                 run.lock());
+  RunSaver saver(session, model.grid, trainer.optimizer(), store, data.files(config.evaluate.samples), run.lock());
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
     // Only now: a start that is refused leaves the metrics, checkpoints and configuration of the run alone.
