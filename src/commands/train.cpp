@@ -69,6 +69,9 @@ void announce(const Session& session, const Model& model, const family::ModelSpe
                                    " positions that the model was made for (max_position_embeddings, times the factor "
                                    "of the rotary scaling)"));
   }
+  if (!packed.has_targets()) {
+    core::log_warning(packed.path() + " has no response token, so that there is nothing to learn from it");
+  }
   if (options.balance_loss > 0 && options.balance_scope == "batch" && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");
@@ -103,6 +106,7 @@ int train(const Session& session) {
                          train::make_schedule(config.train, per_epoch));
   announce(session, model, start.spec, *data.packed, *data.batches, trainer.schedule());
   train::Progress progress = resume(session, point, start, model, trainer, *data.packed);
+  if (const auto warning = train::without_effect(trainer.schedule(), progress.step)) core::log_warning(*warning);
 
   // The frozen tensors that this run began with, wherever its checkpoint came from.
   checkpoint::StoreReference store;
