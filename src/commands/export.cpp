@@ -73,6 +73,7 @@ CheckTexts choose_texts(const Session& session, const Start& start) {
       require_same_tokens(file, start);
       check = held_out_texts(file);
     } catch (const core::Error& error) {
+      if (!checkpoint::is_damage(error)) throw;  // a storage that fails says nothing of the file
       core::log_warning(core::concat(error.what(), "; the export is checked on random tokens instead"));
     }
   });
