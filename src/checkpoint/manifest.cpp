@@ -42,6 +42,7 @@ json to_json(const Manifest& manifest) {
       {"state", manifest.state}};
   if (manifest.store) {
     document["store"] = {{"folder", manifest.store->folder.string()}, {"manifest", manifest.store->manifest_hash}};
+    if (!manifest.store->content.empty()) document["store"]["content"] = manifest.store->content;
   }
   return document;
 }
@@ -63,7 +64,8 @@ Manifest from_json(const json& document) {
   manifest.master_bytes = document.at("master").at("bytes").get<std::int64_t>();
   if (document.contains("store")) {
     manifest.store = StoreReference{document.at("store").at("folder").get<std::string>(),
-                                    document.at("store").at("manifest").get<std::string>()};
+                                    document.at("store").at("manifest").get<std::string>(),
+                                    document.at("store").value("content", "")};
   }
   manifest.state = document.at("state");
   return manifest;
@@ -131,6 +133,35 @@ Manifest Manifest::read(const std::filesystem::path& folder) {
     }
   }
   return manifest;
+}
+
+std::string content_of(const Manifest& manifest) {
+  json tensors = json::object();
+  for (const auto& [name, tensor] : manifest.tensors) {
+    std::vector<json> pieces;
+    for (const StoredPiece& piece : tensor.pieces) {
+      json entry = to_json(piece);
+      entry.erase("shard");
+      entry.erase("dataset");
+      pieces.push_back(std::move(entry));
+    }
+    std::sort(pieces.begin(), pieces.end());  // the order is that of the ranks
+    tensors[name] = {{"shape", tensor.shape}, {"dtype", core::name_of(tensor.dtype)}, {"pieces", pieces}};
+  }
+  // Sorted keys, no spaces.
+  const std::string text =
+      json{{"upcycle", manifest.state.value("upcycle", json())}, {"tensors", std::move(tensors)}}.dump();
+  return core::checksum(text.data(), text.size());
+}
+
+StoreReference identify_store(const std::filesystem::path& folder) {
+  const Manifest manifest = Manifest::read(folder);
+  const std::string text = io::read_file(folder / "manifest.json");
+  return {folder, core::checksum(text.data(), text.size()), content_of(manifest)};
+}
+
+bool is_same_store(const StoreReference& recorded, const StoreReference& now) {
+  return recorded.content.empty() ? recorded.manifest_hash == now.manifest_hash : recorded.content == now.content;
 }
 
 std::string coverage_problem(const StoredTensor& tensor) {

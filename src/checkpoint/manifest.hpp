@@ -35,6 +35,7 @@ struct StoredTensor {
 struct StoreReference {
   std::filesystem::path folder;  // relative to the folder of the checkpoint that refers to it, or absolute
   std::string manifest_hash;     // checksum of the store's manifest.json
+  std::string content{};         // content_of the store; empty in checkpoints of older versions
 };
 
 /// The ranks that wrote a checkpoint. Any other layout can read it.
@@ -70,6 +71,17 @@ struct Manifest {
   /// the system does not give its bytes.
   static Manifest read(const std::filesystem::path& folder);
 };
+
+/// Checksum of what a store holds: what it was made from (state.upcycle), and names, shapes, types and checksums of its
+/// tensors. The same whichever version of the program wrote it, on how many ranks, and into which shards.
+std::string content_of(const Manifest& manifest);
+
+/// The store in this folder as it is now. Throws as Manifest::read does.
+StoreReference identify_store(const std::filesystem::path& folder);
+
+/// Whether a store as it is now is the one that was recorded, or one that was made again from the same: by its content;
+/// by its manifest where the record is an older version's.
+bool is_same_store(const StoreReference& recorded, const StoreReference& now);
 
 /// What is wrong with a tensor's pieces (outside of it, overlapping, not covering it); empty when nothing is.
 std::string coverage_problem(const StoredTensor& tensor);

@@ -60,10 +60,10 @@ std::vector<std::string> CheckpointReader::tensor_names() const {
 void CheckpointReader::attach_store(const fs::path& folder) {
   if (!manifest_.store) core::bad_input(folder_.string(), " has its frozen tensors itself and takes no store");
   auto reader = std::make_unique<CheckpointReader>(folder);
-  const std::string text = io::read_file(folder / "manifest.json");
-  if (core::checksum(text.data(), text.size()) != manifest_.store->manifest_hash) {
+  if (!is_same_store(*manifest_.store, identify_store(folder))) {
     core::bad_input(folder.string(), " is not the store that ", folder_.string(),
-                    " was trained from: its manifest differs; set model.store to the step-0 checkpoint of that run");
+                    " was trained from: its tensors or what they were made from differ; set model.store to the step-0 "
+                    "checkpoint of that run");
   }
   store_ = std::move(reader);
 }

@@ -38,8 +38,8 @@ class CheckpointReader : public layout::TensorSource {
   /// Whether the tensor is in this checkpoint itself: a trained tensor must be, or training would go on from step 0's.
   bool holds(const std::string& name) const { return manifest_.tensors.contains(name); }
 
-  /// Reads frozen tensors from this folder instead of the recorded one. Throws (exit 2) when its manifest is not the
-  /// recorded one.
+  /// Reads frozen tensors from this folder instead of the recorded one. Throws (exit 2) when it is another store: see
+  /// is_same_store.
   void attach_store(const std::filesystem::path& folder);
 
   bool contains(const std::string& name) const override;

@@ -87,10 +87,10 @@ std::optional<fs::path> newest_good(const fs::path& checkpoints, std::vector<Pas
     if (*step >= below) continue;
     const fs::path folder = step_folder(checkpoints, *step);
     std::vector<std::string> problems;
-    PassedOver damaged{.step = *step, .reason = {}, .store_hash = {}};
+    PassedOver damaged{.step = *step, .reason = {}};
     try {
       const Manifest manifest = Manifest::read(folder);
-      if (manifest.store) damaged.store_hash = manifest.store->manifest_hash;
+      damaged.store = manifest.store;
       problems = shard_problems(folder, manifest);
     } catch (const core::SystemError& error) {
       if (!is_damage(error)) throw not_damaged(error, folder, *step);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/manifest.hpp"
 #include "core/system_error.hpp"
 
 namespace caravan::checkpoint {
@@ -26,8 +27,8 @@ std::vector<std::int64_t> committed_steps(const std::filesystem::path& checkpoin
 /// A committed checkpoint that is damaged.
 struct PassedOver {
   std::int64_t step = 0;
-  std::string reason;      // one line, with the folder's name
-  std::string store_hash;  // of the manifest of its store, as far as its own could be read
+  std::string reason;                     // one line, with the folder's name
+  std::optional<StoreReference> store{};  // as far as its manifest could be read
 };
 
 /// The newest committed checkpoint of a step below `below` whose manifest is sound and whose shards are there in their

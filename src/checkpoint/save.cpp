@@ -289,12 +289,12 @@ Failure commit_shards(const SaveRequest& request, int world, const std::vector<s
 void agree_on_commit(comm::Communicator& world, const Failure& failure) { agree(world, "checkpoint commit", failure); }
 
 StoreReference store_reference(const fs::path& store, const fs::path& checkpoint) {
-  Manifest::read(store);
-  const std::string text = io::read_file(store / "manifest.json");
+  StoreReference reference = identify_store(store);
   const fs::path from = fs::absolute(store).lexically_normal();
   const fs::path to = fs::absolute(checkpoint).lexically_normal();
   const bool siblings = from.parent_path() == to.parent_path();
-  return {siblings ? fs::path("..") / from.filename() : from, core::checksum(text.data(), text.size())};
+  reference.folder = siblings ? fs::path("..") / from.filename() : from;
+  return reference;
 }
 
 }  // namespace caravan::checkpoint

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
+#include "commands/open_packed.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
@@ -39,14 +40,12 @@ int evaluate(const Session& session) {
   const auto watchdog =
       comm::start_watchdog_beside(session.world, session.run_folder() / "evaluate", config.watchdog.seconds);
   const Start start = open_chosen(session);
-  std::optional<data::PackedFile> held_out;
+  const data::PackedFile held_out = open_packed(session, data::held_out_path(config.data));
   std::optional<data::Tokenizer> tokenizer;
   comm::on_all_ranks(session.world, [&] {
-    held_out.emplace(data::held_out_path(config.data));
     tokenizer.emplace(start.store.string());
-    require_same_tokens(*held_out, start);
+    require_same_tokens(held_out, start);
   });
-  require_same_files(session, {{"checksum of " + held_out->path(), held_out->fingerprint()}});
   Model model(session, start);
   load_trainable(session, model, *start.reader);
 
@@ -57,11 +56,11 @@ int evaluate(const Session& session) {
     return false;
   };
   const evaluate::HeldOutLoss loss = *evaluate::held_out_loss(
-      model.context, *model.decoder, *held_out, {config.evaluate.samples, config.train.micro_batch, go_on});
+      model.context, *model.decoder, held_out, {config.evaluate.samples, config.train.micro_batch, go_on});
   core::log("held-out response loss ", loss.loss, " (", loss.sequences, " samples, ", loss.targets,
-            " response tokens of ", held_out->path(), ")");
+            " response tokens of ", held_out.path(), ")");
 
-  const Example example = first_example(*held_out);
+  const Example example = first_example(held_out);
   const std::vector<std::int32_t> answer = evaluate::generate_greedily(
       model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, tokenizer->eos_id(), go_on);
   show("a held-out prompt:", tokenizer->decode(example.prompt, true));

@@ -72,6 +72,7 @@ CheckTexts choose_texts(const Session& session, const Start& start) {
       require_same_tokens(file, start);
       check = held_out_texts(file);
     } catch (const core::Error& error) {
+      if (!checkpoint::is_damage(error)) throw;  // a storage that fails says nothing of the file
       core::log_warning(core::concat(error.what(), "; the export is checked on random tokens instead"));
     }
   });
@@ -191,6 +192,7 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
   card.checkpoint = start.folder.string();
   card.step = start.reader->step();
   card.settings = start.reader->state().value("config", nlohmann::json::object());
+  card.packed = start.reader->state().value("packed", nlohmann::json());
   card.base = card.settings.value("model", nlohmann::json::object()).value("base", session.config.model.base);
   if (card.base.empty()) card.base = "a dense model";
   card.program = core::build_facts_text();

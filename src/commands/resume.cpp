@@ -5,6 +5,7 @@
 
 #include "checkpoint/manifest.hpp"
 #include "comm/agreement.hpp"
+#include "commands/open_packed.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -33,17 +34,9 @@ nlohmann::json former_settings(const Start& start) {
   return start.reader->state().value("config", nlohmann::json::object()).value("train", nlohmann::json::object());
 }
 
-void require_same_data(const Start& start, const data::PackedFile& packed) {
-  const std::string fingerprint = start.reader->state().value("data", "");
-  if (fingerprint == packed.fingerprint()) return;
-  core::bad_input("data.packed = ", packed.path(), " is not the file that ", start.folder.string(),
-                  " was trained on (checksums ", packed.fingerprint(), " and ", fingerprint,
-                  "); bring the former back, or train on the new one in another run.folder");
-}
-
 Start open_start_at(const Session& session, const run::ResumePoint& point, const std::filesystem::path& folder) {
   Start start = open_start(session, folder);
-  point.require_same_store(start.folder, start.store, start.store_hash);
+  point.require_same_store(start.folder, start.store, start.identity);
   return start;
 }
 
@@ -110,7 +103,7 @@ void require_same_model(const Session& session, const Start& start) {
 
 void require_same_course(const Session& session, const Start& start, const data::PackedFile& packed) {
   if (start.reader->step() == 0) return;
-  require_same_data(start, packed);
+  require_same_data(start.reader->state(), start.folder.string(), packed);
   train::Progress progress;
   try {
     progress = train::Progress::from_json(start.reader->state().value("progress", nlohmann::json::object()), "");
@@ -162,17 +155,17 @@ train::Progress resume(const Session& session, run::ResumePoint& point, Start& s
     } catch (const comm::AgreedError& error) {
       // Only damage is mended by an older checkpoint, and only in this run; nothing else may cost the user steps.
       if (start.reader->step() == 0 || !own) throw;
-      start = open_start_at(session, point, point.choose_before(start.reader->step(), error.what(), start.store_hash));
+      start = open_start_at(session, point, point.choose_before(start.reader->step(), error.what(), start.identity));
       comm::on_all_ranks(session.world, [&] { require_same_course(session, start, packed); });
     }
   }
 }
 
-nlohmann::json resume_state(const Session& session, const train::Progress& progress,
-                            const std::string& data_fingerprint) {
-  return {{"progress", progress.to_json()},
-          {"data", data_fingerprint},
-          {"config", nlohmann::json::parse(config::json(session.config))}};
+nlohmann::json resume_state(const Session& session, const train::Progress& progress, const nlohmann::json& data) {
+  nlohmann::json state{{"progress", progress.to_json()},
+                       {"config", nlohmann::json::parse(config::json(session.config))}};
+  state.update(data);
+  return state;
 }
 
 }  // namespace caravan::commands

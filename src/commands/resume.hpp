@@ -32,8 +32,7 @@ void require_same_course(const Session& session, const Start& start, const data:
 train::Progress resume(const Session& session, run::ResumePoint& point, Start& start, Model& model,
                        train::Trainer& trainer, const data::PackedFile& packed);
 
-/// What a checkpoint says besides tensors, for resume() and require_same_course().
-nlohmann::json resume_state(const Session& session, const train::Progress& progress,
-                            const std::string& data_fingerprint);
+/// What a checkpoint says besides tensors, for resume() and require_same_course(). data: facts_of the packed file.
+nlohmann::json resume_state(const Session& session, const train::Progress& progress, const nlohmann::json& data);
 
 }  // namespace caravan::commands

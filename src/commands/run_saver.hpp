@@ -16,7 +16,7 @@ namespace caravan::commands {
 
 /// Which files a run uses.
 struct RunFiles {
-  std::string data;         // fingerprint of the packed file that it is trained on
+  nlohmann::json data;      // facts_of the packed file that it is trained on
   nlohmann::json held_out;  // what its held-out losses are of; null: it has none
 };
 

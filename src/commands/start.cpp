@@ -39,9 +39,8 @@ Start open_start(const Session& session, const std::filesystem::path& folder) {
       }
     }
     start.spec = family::read_model_spec(start.store.string(), session.config.model.rope_theta);
-    const comm::Fact store_manifest = checksum_of(start.store / "manifest.json");
-    start.store_hash = store_manifest.value;
-    files = {store_manifest, checksum_of(start.store / "config.json")};
+    start.identity = checkpoint::identify_store(start.store);
+    files = {checksum_of(start.store / "manifest.json"), checksum_of(start.store / "config.json")};
     if (start.store != start.folder) files.push_back(checksum_of(start.folder / "manifest.json"));
   });
   require_same_files(session, files);

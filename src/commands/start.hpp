@@ -21,7 +21,7 @@ std::filesystem::path step_0_folder(const Session& session);
 struct Start {
   std::filesystem::path folder;
   std::filesystem::path store;  // of the frozen tensors, config.json and the tokenizer; `folder` itself at step 0
-  std::string store_hash;       // of the store's manifest
+  checkpoint::StoreReference identity{};  // of the store
   std::unique_ptr<checkpoint::CheckpointReader> reader;
   family::ModelSpec spec;
 };

@@ -4,6 +4,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
+#include "commands/open_packed.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
 #include "commands/start.hpp"
@@ -27,39 +28,28 @@ struct OpenData {
 
   OpenData(const Session& session, const Start& start, int dp_size) {
     const config::Config& config = session.config;
+    packed.emplace(open_packed(session, config.data.packed));
+    if (config.evaluate.every > 0) held_out.emplace(open_packed(session, data::held_out_path(config.data)));
     comm::on_all_ranks(session.world, [&] {
-      packed.emplace(config.data.packed);
       require_same_tokens(*packed, start);
       if (packed->metadata().sequence > config.train.sequence) {
         core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
                         " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
       }
-      if (start.spec.max_positions > 0 && packed->metadata().sequence > start.spec.max_positions) {
-        core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
-                        " tokens, but the model knows ", start.spec.max_positions,
-                        " positions (max_position_embeddings); lower train.sequence and run caravan prepare again");
-      }
-      if (config.evaluate.every > 0) {
-        held_out.emplace(data::held_out_path(config.data));
-        require_same_tokens(*held_out, start);
-      }
+      if (held_out) require_same_tokens(*held_out, start);
       batches.emplace(*packed, data::BatchOptions{.seed = static_cast<std::uint64_t>(config.train.seed),
                                                   .shuffle = config.train.shuffle,
                                                   .batch = config.train.batch,
                                                   .micro_batch = config.train.micro_batch,
                                                   .dp_size = dp_size});
     });
-    std::vector<comm::Fact> files{{"checksum of " + packed->path(), packed->fingerprint()}};
-    if (held_out && held_out->path() != packed->path()) {
-      files.push_back({"checksum of " + held_out->path(), held_out->fingerprint()});
-    }
-    require_same_files(session, files);
+    warn_of_other_settings(session, *packed);
   }
 
-  RunFiles fingerprints(std::int64_t samples) const {
-    if (!held_out) return {packed->fingerprint(), nullptr};
-    return {packed->fingerprint(),
-            {{"data", held_out->fingerprint()}, {"samples", evaluate::scored_sequences(*held_out, samples)}}};
+  RunFiles files(std::int64_t samples) const {
+    if (!held_out) return {facts_of(*packed), nullptr};
+    return {facts_of(*packed),
+            {{"data", held_out->content()}, {"samples", evaluate::scored_sequences(*held_out, samples)}}};
   }
 };
 
@@ -76,6 +66,16 @@ void announce(const Session& session, const Model& model, const data::PackedFile
   core::log(packed.sequences(), " sequences, batch ", options.batch, " in ", batches.accumulation(), " micro-step",
             batches.accumulation() == 1 ? "" : "s", ", ", schedule.steps, " steps, warm-up ", schedule.warmup,
             ", computing in ", core::spelling(options.precision));
+  const std::int64_t known_positions = family::known_positions(model.decoder->spec());
+  if (packed.metadata().sequence > known_positions) {
+    core::log_warning(core::concat(packed.path(), " was prepared for sequences of ", packed.metadata().sequence,
+                                   " tokens, longer than the ", known_positions,
+                                   " positions that the model was made for (max_position_embeddings, times the factor "
+                                   "of the rotary scaling)"));
+  }
+  if (!packed.has_targets()) {
+    core::log_warning(packed.path() + " has no response token, so that there is nothing to learn from it");
+  }
   if (options.balance_loss > 0 && options.balance_scope == model::BalanceScope::batch && batches.accumulation() > 1) {
     core::log("the balance loss is measured over micro-steps of ", options.batch / batches.accumulation(),
               " sequences; train.balance_scope = sequence does not depend on the layout");
@@ -133,6 +133,7 @@ struct LoadedRun {
                                                                                   session.config.train.batch))) {
     announce(session, model, *checked.data.packed, *checked.data.batches, trainer.schedule(), node_of_rank);
     progress = resume(session, point, checked.start, model, trainer, *checked.data.packed);
+    if (const auto warning = train::without_effect(trainer.schedule(), progress.step)) core::log_warning(*warning);
     comm::on_all_ranks(session.world, [&] {
       store = checkpoint::store_reference(checked.start.store, checkpoint::step_folder(session.checkpoints(), 0));
     });

@@ -27,8 +27,10 @@ std::string training_text(const ExportCard& card) {
            "does.\n";
   }
   std::string text = concat("It was trained for ", card.step, " steps with these settings:\n\n");
-  text += setting_line(card.settings, "data", "source", true);
-  for (const char* key : {"template", "packing"}) text += setting_line(card.settings, "data", key);
+  // What prepare was run with; the settings of the training may have been others by then.
+  const json data = card.packed.is_object() ? json{{"data", card.packed}} : card.settings;
+  text += setting_line(data, "data", "source", true);
+  for (const char* key : {"template", "packing", "max_prompt"}) text += setting_line(data, "data", key);
   for (const char* key : {"sequence", "batch", "lr", "warmup_steps", "warmup_ratio", "clip", "balance_loss", "capacity",
                           "expert_dropout", "precision", "seed"}) {
     text += setting_line(card.settings, "train", key);

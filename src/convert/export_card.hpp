@@ -18,6 +18,7 @@ struct ExportCard {
   std::string checkpoint;   // folder
   std::int64_t step = 0;    // of the checkpoint
   nlohmann::json settings;  // the run's: {"train": {"lr": 0.0002, …}, …}; not needed at step 0
+  nlohmann::json packed;    // metadata of the file that was trained on; null where the checkpoint does not say
   std::string program;      // version and build facts
   bool verified = false;
   std::string check;  // what was compared, and the result, in sentences

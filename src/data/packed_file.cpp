@@ -8,7 +8,6 @@
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "data/packed_header.hpp"
-#include "data/packed_summary.hpp"
 
 namespace caravan::data {
 namespace {
@@ -67,14 +66,24 @@ void check_sections(const PackedHeader& header, const io::MappedFile& file, cons
                       ", which does not fit the header's counts", advice);
     }
     check_gap(name);
-    if (core::xxh3(file.data() + section.offset, section.bytes) != section.checksum) {
-      core::bad_input(path, ": section ", name, " is damaged (checksum; ", section.bytes, " bytes at ", section.offset,
-                      ")", advice);
-    }
     at = section.offset + section.bytes;
   }
   check_gap(PackedHeader::section_names.back());
   if (at != most) core::bad_input(path, ": has bytes after its last section", advice);
+}
+
+void check_checksum(const PackedHeader& header, std::size_t i, const io::MappedFile& file, const std::string& path) {
+  const auto& section = header.sections.at(i);
+  if (core::xxh3(file.data() + section.offset, section.bytes) == section.checksum) return;
+  core::bad_input(path, ": section ", PackedHeader::section_names.at(i), " is damaged (checksum; ", section.bytes,
+                  " bytes at ", section.offset, ")", advice);
+}
+
+/// Counts and checksums of the sections behind the metadata.
+std::string content_of(const PackedHeader& header) {
+  std::vector<std::uint64_t> facts{header.tokens, header.documents, header.sequences};
+  for (std::size_t i = 1; i < header.sections.size(); ++i) facts.push_back(header.sections.at(i).checksum);
+  return core::checksum(facts.data(), facts.size() * sizeof(facts[0]));
 }
 
 template <typename T>
@@ -85,9 +94,12 @@ std::span<const T> section_of(const io::MappedFile& file, const PackedHeader::Se
 PackedMetadata from_json(std::span<const char> text, const std::string& path) {
   try {
     const auto object = nlohmann::json::parse(text.begin(), text.end());
-    return {object.at("template"),       object.at("packing"), object.at("sequence"),           object.at("tokenizer"),
-            object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),
-            object.at("held_out_every"), object.at("program")};
+    PackedMetadata metadata{
+        object.at("template"),       object.at("packing"), object.at("sequence"),           object.at("tokenizer"),
+        object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),
+        object.at("held_out_every"), object.at("program")};
+    if (object.contains("max_prompt")) metadata.max_prompt = object.at("max_prompt").get<std::int64_t>();
+    return metadata;
   } catch (const nlohmann::json::exception& error) {
     core::bad_input(path, ": section metadata: ", error.what(), advice);
   }
@@ -95,27 +107,23 @@ PackedMetadata from_json(std::span<const char> text, const std::string& path) {
 
 }  // namespace
 
-PackedSummary read_packed_summary(const std::string& path) {
-  const io::MappedFile file(path);
-  const PackedHeader header = read_header(file, path);
-  const PackedHeader::Section& first = header.sections[0];
-  if (first.offset > file.size() || first.bytes > file.size() - first.offset ||
-      core::xxh3(file.data() + first.offset, first.bytes) != first.checksum) {
-    core::bad_input(path, ": section ", PackedHeader::section_names[0], " is damaged (checksum)", advice);
-  }
-  return {from_json(section_of<char>(file, first), path), static_cast<std::int64_t>(header.sequences),
-          core::hex(header.checksum)};
-}
-
-PackedFile::PackedFile(const std::string& path) : path_(path), file_(path) {
+PackedFile::PackedFile(const std::string& path, Check check) : path_(path), file_(path) {
   const PackedHeader header = read_header(file_, path_);
   check_sections(header, file_, path_);
+  check_checksum(header, 0, file_, path_);
   metadata_ = from_json(section_of<char>(file_, header.sections[0]), path_);
   tokens_ = section_of<std::int32_t>(file_, header.sections[1]);
   labelled_ = section_of<std::uint8_t>(file_, header.sections[2]);
   document_starts_ = section_of<std::uint64_t>(file_, header.sections[3]);
   sequence_starts_ = section_of<std::uint64_t>(file_, header.sections[4]);
   fingerprint_ = core::hex(header.checksum);
+  content_ = content_of(header);
+  if (check == Check::whole) verify();
+}
+
+void PackedFile::verify() const {
+  const PackedHeader header = read_header(file_, path_);
+  for (std::size_t i = 0; i < header.sections.size(); ++i) check_checksum(header, i, file_, path_);
   check_contents();
 }
 
@@ -151,6 +159,13 @@ std::int64_t PackedFile::targets(std::int64_t s) const {
     for (auto t = document_starts_[d] + 1; t < document_starts_[d + 1]; ++t) count += labelled_[t];
   }
   return count;
+}
+
+bool PackedFile::has_targets() const {
+  for (std::int64_t s = 0; s < sequences(); ++s) {
+    if (targets(s) > 0) return true;
+  }
+  return false;
 }
 
 }  // namespace caravan::data

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,8 +28,12 @@ struct PackedMetadata {
   std::string source_fingerprint;  // XXH3-64 of it
   std::string part;                // "train" or "held_out"
   std::int64_t held_out_every = 0;
-  std::string program;  // that wrote the file
+  std::string program;                       // that wrote the file
+  std::optional<std::int64_t> max_prompt{};  // data.max_prompt; older files do not say
 };
+
+/// The metadata as they stand in the file.
+nlohmann::ordered_json to_json(const PackedMetadata& metadata);
 
 /// Collects documents and writes them as a packed file. Holds them in memory: 5 bytes per token.
 class PackedWriter {
@@ -61,9 +66,15 @@ class PackedWriter {
 /// A packed file, mapped read-only.
 class PackedFile {
  public:
-  /// Checks magic, version, sizes, checksums of all sections (reads the file once) and that the starts and tokens are
-  /// in range. Throws (exit 2) with the path, the section and what is wrong.
-  explicit PackedFile(const std::string& path);
+  enum class Check {
+    header,  // magic, version, sizes and the checksums of header and metadata
+    whole,   // and what verify() does
+  };
+  /// Throws (exit 2) with the path, the section and what is wrong.
+  explicit PackedFile(const std::string& path, Check check = Check::whole);
+
+  /// Reads the file once: the checksums of all sections, and that starts and tokens are in range. Throws likewise.
+  void verify() const;
 
   const std::string& path() const { return path_; }
   const PackedMetadata& metadata() const { return metadata_; }
@@ -82,9 +93,14 @@ class PackedFile {
   std::int64_t length(std::int64_t s) const { return static_cast<std::int64_t>(first_token(s + 1) - first_token(s)); }
   /// Response tokens of sequence s: labelled ones that are not the first of their document.
   std::int64_t targets(std::int64_t s) const;
+  /// Whether any sequence has one: without, there is nothing to learn.
+  bool has_targets() const;
 
-  /// XXH3-64 of the header, which holds the sections' checksums: the same for the same data. 16 hexadecimal digits.
+  /// XXH3-64 of the header, which holds the sections' checksums: of the whole file. 16 hexadecimal digits.
   const std::string& fingerprint() const { return fingerprint_; }
+  /// Checksum of all but the metadata, likewise: the same for the same tokens in the same documents and sequences,
+  /// whichever version of the program wrote them, and from a source of whatever name.
+  const std::string& content() const { return content_; }
 
  private:
   void check_contents() const;
@@ -92,7 +108,7 @@ class PackedFile {
   std::string path_;
   io::MappedFile file_;
   PackedMetadata metadata_;
-  std::string fingerprint_;
+  std::string fingerprint_, content_;
   std::span<const std::int32_t> tokens_;
   std::span<const std::uint8_t> labelled_;
   std::span<const std::uint64_t> document_starts_, sequence_starts_;

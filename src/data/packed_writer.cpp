@@ -9,24 +9,22 @@
 #include "data/packed_header.hpp"
 
 namespace caravan::data {
-namespace {
 
-std::string to_json(const PackedMetadata& metadata) {
+nlohmann::ordered_json to_json(const PackedMetadata& metadata) {
   // ordered_json: the file's bytes are the same whatever the library's map.
-  const nlohmann::ordered_json object{{"template", metadata.template_name},
-                                      {"packing", metadata.packing},
-                                      {"sequence", metadata.sequence},
-                                      {"tokenizer", metadata.tokenizer},
-                                      {"vocabulary", metadata.vocabulary},
-                                      {"source", metadata.source},
-                                      {"source_fingerprint", metadata.source_fingerprint},
-                                      {"part", metadata.part},
-                                      {"held_out_every", metadata.held_out_every},
-                                      {"program", metadata.program}};
-  return object.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  nlohmann::ordered_json object{{"template", metadata.template_name},
+                                {"packing", metadata.packing},
+                                {"sequence", metadata.sequence},
+                                {"tokenizer", metadata.tokenizer},
+                                {"vocabulary", metadata.vocabulary},
+                                {"source", metadata.source},
+                                {"source_fingerprint", metadata.source_fingerprint},
+                                {"part", metadata.part},
+                                {"held_out_every", metadata.held_out_every},
+                                {"program", metadata.program}};
+  if (metadata.max_prompt) object["max_prompt"] = *metadata.max_prompt;
+  return object;
 }
-
-}  // namespace
 
 PackedWriter::PackedWriter(PackedMetadata metadata)
     : metadata_(std::move(metadata)), join_(metadata_.packing == core::spelling(Packing::simple)) {}
@@ -43,7 +41,7 @@ void PackedWriter::add(const Document& document) {
 }
 
 void PackedWriter::write(io::AtomicFile& file) const {
-  const std::string metadata = to_json(metadata_);
+  const std::string metadata = to_json(metadata_).dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   std::vector<std::uint64_t> sequence_starts = sequence_starts_;
   sequence_starts.push_back(documents());
   const std::array<std::span<const std::byte>, PackedHeader::section_count> sections{

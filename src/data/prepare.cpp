@@ -107,7 +107,8 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
                           source.fingerprint(),
                           "train",
                           options.held_out_every,
-                          program};
+                          program,
+                          options.max_prompt};
   PackedWriter train(metadata);
   metadata.part = "held_out";
   PackedWriter held_out(metadata);

@@ -45,12 +45,12 @@ std::string ConfigFields::text(const char* key) const {
 
 std::int64_t ConfigFields::whole(const char* key, std::int64_t least, std::int64_t most) const {
   const nlohmann::json& value = at(key);
-  const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
-                                               : value.is_number_integer();
-  if (!fits || value.get<std::int64_t>() < least) {
+  // As a double, too: the limits are far below 2^53, from which on doubles leave out whole numbers.
+  const double number = value.is_number() ? value.get<double>() : std::nan("");
+  if (number != std::floor(number) || number < static_cast<double>(least) || number > static_cast<double>(most)) {
     refuse(key, core::concat(" is not a whole number from ", least, " to ", most));
   }
-  return value.get<std::int64_t>();
+  return static_cast<std::int64_t>(number);
 }
 
 std::int64_t ConfigFields::whole_or(const char* key, std::int64_t least, std::int64_t otherwise) const {
@@ -71,8 +71,10 @@ double ConfigFields::positive_or(const char* key, double otherwise) const {
 
 bool ConfigFields::flag_or(const char* key, bool otherwise) const {
   if (!has(key)) return otherwise;
-  if (!at(key).is_boolean()) refuse(key, " is not true or false");
-  return at(key).get<bool>();
+  const nlohmann::json& value = at(key);
+  if (value == 0 || value == 1) return value == 1;
+  if (!value.is_boolean()) refuse(key, " is not true or false");
+  return value.get<bool>();
 }
 
 ConfigFields ConfigFields::inside(const char* key) const {

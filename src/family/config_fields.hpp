@@ -17,16 +17,19 @@ class ConfigFields {
   ConfigFields(std::string file, nlohmann::json object, std::string prefix = {});
 
   const std::string& file() const { return file_; }
-  /// Present and not null.
+  /// Present and not null: transformers mostly takes its default for a field that is null as for one that is absent.
   bool has(const char* key) const;
+  /// Present, be it as null.
+  bool mentions(const char* key) const { return object_.contains(key); }
   std::string text(const char* key) const;
-  /// A whole number in least … most. No published model comes near the default limit, below which two extents can be
-  /// multiplied.
+  /// A whole number in least … most, also when it is written 64.0. No published model comes near the default limit,
+  /// below which two extents can be multiplied.
   std::int64_t whole(const char* key, std::int64_t least, std::int64_t most = std::int64_t{1} << 31) const;
   std::int64_t whole_or(const char* key, std::int64_t least, std::int64_t otherwise) const;
   /// A finite number above 0.
   double positive(const char* key) const;
   double positive_or(const char* key, double otherwise) const;
+  /// true, false, or 1 and 0, which Python takes for them.
   bool flag_or(const char* key, bool otherwise) const;
   /// The object under a key.
   ConfigFields inside(const char* key) const;

@@ -1,13 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "family/hugging_face_source.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <utility>
 
 #include "core/error.hpp"
 #include "family/parameters.hpp"
 #include "family/tensor_check.hpp"
+#include "io/copy_converted.hpp"
 
 namespace caravan::family {
+namespace {
+
+constexpr const char* embedding = "model.embed_tokens.weight";
+constexpr const char* head = "lm_head.weight";
+
+/// The head of a model whose head is its embedding: some files have it, too. Nothing is read from it, so it must say
+/// the same.
+void require_equal_head(const io::SafetensorsDirectory& files, TensorCheck& check) {
+  const layout::TensorSource::Info wanted = files.info(embedding), found = files.info(head);
+  check.compare(head, wanted.shape, found);
+  if (found.shape != wanted.shape || wanted.shape.size() != 2) return;
+  if (!io::convertible(wanted.dtype, core::DType::f32) || !io::convertible(found.dtype, core::DType::f32)) return;
+  constexpr std::int64_t most = std::int64_t{1} << 22;  // elements at a time
+  const std::int64_t height = wanted.shape[0], width = wanted.shape[1];
+  const std::int64_t step = std::max<std::int64_t>(1, most / std::max<std::int64_t>(1, width));
+  std::vector<float> values, others;
+  for (std::int64_t row = 0; row < height; row += step) {
+    const layout::Rectangle rows{{row, 0}, {std::min(step, height - row), width}};
+    for (const auto& [name, target] : {std::pair{embedding, &values}, std::pair{head, &others}}) {
+      target->resize(static_cast<std::size_t>(rows.count()));
+      files.read(name, rows, core::DType::f32, target->data());
+    }
+    // As bits, so that even what is not a number compares.
+    if (std::memcmp(values.data(), others.data(), values.size() * sizeof(float)) == 0) continue;
+    check.complain(core::concat(head, " differs from ", embedding, " in rows ", row, " to ", row + rows.extent[0] - 1,
+                                ", but tie_word_embeddings says that they are one; set it to false in config.json if "
+                                "the head has values of its own, or remove the tensor"));
+    return;
+  }
+}
+
+}  // namespace
+
 HuggingFaceSource::HuggingFaceSource(const std::string& folder, const ModelSpec& spec) : directory_(folder) {
   TensorCheck check(folder + ": tensors do not fit its config.json", "config.json makes it");
   for (const layout::ParameterSpec& parameter : parameter_specs(spec)) {
@@ -18,6 +55,9 @@ HuggingFaceSource::HuggingFaceSource(const std::string& folder, const ModelSpec&
   }
   for (const std::string& name : directory_.names()) {
     if (name.ends_with(".rotary_emb.inv_freq")) check.allow(name);
+  }
+  if (spec.tied_embeddings && directory_.contains(head) && directory_.contains(embedding)) {
+    require_equal_head(directory_, check);
   }
   check.refuse_others(directory_.names());
   check.finish();

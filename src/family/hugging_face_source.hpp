@@ -14,7 +14,8 @@ namespace caravan::family {
 /// A Hugging Face model folder seen through the name table: our names, a layer's experts as one tensor. Opening it
 /// compares every tensor with the specification and throws (exit 2) one message that names those that are missing,
 /// not expected, of another shape or not of a floating type. Left aside are "*.rotary_emb.inv_freq", which old files
-/// carry and config.json already says. LoRA factors are never in it.
+/// carry and config.json already says, and the head of a model with tied embeddings, which must equal the embedding and
+/// is read for that alone. LoRA factors are never in it.
 class HuggingFaceSource : public layout::TensorSource {
  public:
   HuggingFaceSource(const std::string& folder, const ModelSpec& spec);

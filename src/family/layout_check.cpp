@@ -49,7 +49,6 @@ class LayoutCheck {
         experts_(spec.pesc ? spec.pesc->experts : 1) {
     add("attention heads", spec.heads);
     add("key-value heads", spec.kv_heads);
-    add("vocabulary", spec.vocabulary);
     add("feed-forward size", spec.ffn);
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
@@ -12,27 +13,72 @@
 #include "core/text.hpp"
 #include "family/config_fields.hpp"
 #include "family/families.hpp"
+#include "io/safetensors.hpp"
 
 namespace caravan::family {
 namespace {
 
-const Family& read_family(const ConfigFields& fields) {
-  const Family* family = find_family(fields.text("model_type"));
-  if (!family) fields.refuse("model_type", " is not supported; supported are " + supported_model_types());
-  return *family;
+/// What a class of transformers takes for a field that is not in config.json (configuration_llama.py,
+/// configuration_qwen2.py and configuration_mistral.py; the same from 4.44 to 5).
+struct Defaults {
+  const char* dense;
+  std::int64_t hidden, ffn, kv_heads, vocabulary, max_positions, window;
+};
+constexpr std::int64_t default_layers = 32, default_heads = 32;
+constexpr double default_norm_eps = 1e-6;
+constexpr std::array<Defaults, 3> all_defaults{
+    {{"llama", 4096, 11008, 0, 32000, 2048, 0},  // kv_heads 0: as many as heads
+     {"qwen2", 4096, 22016, 32, 151936, 32768, 0},
+     {"mistral", 4096, 14336, 8, 32000, 131072, 4096}}};
+
+const Defaults& defaults_of(const Family& family) {
+  const auto found = std::find_if(all_defaults.begin(), all_defaults.end(),
+                                  [&](const Defaults& defaults) { return family.dense == defaults.dense; });
+  CARAVAN_CHECK(found != all_defaults.end(), family.dense);
+  return *found;
+}
+
+/// The file's model_type; else that of the class in `architectures`, as when that class itself is asked to load it.
+std::string read_model_type(const ConfigFields& fields) {
+  if (!fields.has("model_type") && fields.has("architectures") && fields.json().at("architectures").is_array()) {
+    for (const auto& name : fields.json().at("architectures")) {
+      for (const Defaults& defaults : all_defaults) {
+        if (name == find_family(defaults.dense)->architecture) return defaults.dense;
+      }
+    }
+  }
+  const std::string type = fields.text("model_type");
+  if (!find_family(type)) {
+    fields.refuse("model_type", " is not supported; supported are " + supported_model_types());
+  }
+  return type;
 }
 
 // Fields that change the numbers and have one implemented value.
 void refuse_unimplemented(const ConfigFields& fields) {
-  fields.only("hidden_act", "silu");
+  if (!fields.has("hidden_act") || fields.json().at("hidden_act") != "swish") fields.only("hidden_act", "silu");
   fields.only("partial_rotary_factor", 1.0);
   fields.only("attention_dropout", 0.0);
   fields.only("quantization_config", nullptr);
   fields.only("is_causal", true);
-  fields.only("use_sliding_window", false);  // Qwen2: windows in some layers
 }
 
-// Which fields a base knows, as in transformers: a field of another family's must be absent or say what is so anyway.
+/// A field of other families that this one's class does not know: what it says is not computed there, nor here.
+void warn_of_ignored(const ConfigFields& fields, const Family& family, const char* key, const nlohmann::json& so) {
+  if (!fields.has(key) || fields.json().at(key) == so) return;
+  core::log_warning(core::concat(fields.file(), ": ", key, " = ", fields.json().at(key).dump(), " is not used: ",
+                                 family.architecture, " has no such field, and is ", so.dump(), " there"));
+}
+
+/// Qwen2's windows begin at layer max_window_layers, and not at all without use_sliding_window.
+void refuse_windows_in_some_layers(const ConfigFields& fields, std::int64_t layers) {
+  if (!fields.flag_or("use_sliding_window", false)) return;
+  if (fields.mentions("sliding_window") && !fields.has("sliding_window")) return;
+  if (fields.whole_or("max_window_layers", 0, 28) >= layers) return;
+  fields.refuse("use_sliding_window", " is not implemented; only false is");
+}
+
+// Which fields a base knows, as in transformers.
 void read_base(const ConfigFields& fields, const Family& family, ModelSpec& spec) {
   const bool llama = family.dense == "llama", qwen2 = family.dense == "qwen2", mistral = family.dense == "mistral";
   if (llama) {
@@ -40,14 +86,20 @@ void read_base(const ConfigFields& fields, const Family& family, ModelSpec& spec
     spec.biases.feed_forward = fields.flag_or("mlp_bias", false);
   } else {
     spec.biases.qkv = qwen2;
-    fields.only("attention_bias", qwen2);
-    fields.only("mlp_bias", false);
-    fields.only("rope_scaling", nullptr);
+    warn_of_ignored(fields, family, "attention_bias", qwen2);
+    warn_of_ignored(fields, family, "mlp_bias", false);
   }
   if (mistral) {
-    spec.window = fields.whole_or("sliding_window", 1, 0);
-  } else if (!qwen2) {  // Qwen2's is off unless use_sliding_window is true
-    fields.only("sliding_window", nullptr);
+    // null says that there is no window; without the field, there is that of Mistral 7B.
+    spec.window =
+        fields.mentions("sliding_window") ? fields.whole_or("sliding_window", 1, 0) : defaults_of(family).window;
+  } else if (llama) {
+    warn_of_ignored(fields, family, "sliding_window", nullptr);
+  }
+  if (qwen2) {
+    refuse_windows_in_some_layers(fields, spec.layers);
+  } else {
+    warn_of_ignored(fields, family, "use_sliding_window", false);
   }
   if (fields.has("layer_types")) {
     const char* type = spec.window > 0 ? "sliding_attention" : "full_attention";
@@ -58,13 +110,67 @@ void read_base(const ConfigFields& fields, const Family& family, ModelSpec& spec
   spec.tied_embeddings = fields.flag_or("tie_word_embeddings", false);
 }
 
-core::DType read_dtype(const ConfigFields& fields) {
+void read_heads(const ConfigFields& fields, const Defaults& defaults, ModelSpec& spec) {
+  spec.heads = fields.whole_or("num_attention_heads", 1, default_heads);
+  const bool as_heads = defaults.kv_heads == 0 || fields.mentions("num_key_value_heads");
+  spec.kv_heads = fields.whole_or("num_key_value_heads", 1, as_heads ? spec.heads : defaults.kv_heads);
+  if (spec.heads % spec.kv_heads != 0) {
+    core::bad_input(fields.file(), ": num_key_value_heads = ", spec.kv_heads,
+                    fields.has("num_key_value_heads") ? "" : ", the default,",
+                    " does not divide num_attention_heads = ", spec.heads);
+  }
+  if (!fields.has("head_dim") && spec.hidden % spec.heads != 0) {
+    core::bad_input(fields.file(), ": num_attention_heads = ", spec.heads,
+                    " does not divide hidden_size = ", spec.hidden, ", and head_dim is not given");
+  }
+  spec.head_dim = fields.whole_or("head_dim", 1, spec.hidden / spec.heads);
+  if (spec.head_dim % 2 != 0) {
+    core::bad_input(fields.file(), ": the head dimension ", spec.head_dim,
+                    " is odd; rotary embedding turns pairs of elements");
+  }
+}
+
+/// transformers 4 loads as float32 what names no type, and 5 as the files have it, with the same values: those of a
+/// tensor, so that nothing is rounded and nothing takes more room than it did.
+core::DType type_of_files(const std::string& folder) {
+  const std::filesystem::path path(folder);
+  constexpr const char* first = "model.embed_tokens.weight";
+  if (std::filesystem::exists(path / "model.safetensors") ||
+      std::filesystem::exists(path / "model.safetensors.index.json")) {
+    const io::SafetensorsDirectory files(path);
+    if (!files.contains(first)) return core::DType::f32;
+    const core::DType dtype = files.info(first).dtype;
+    if (dtype == core::DType::bf16 || dtype == core::DType::f16) return dtype;
+  }
+  return core::DType::f32;
+}
+
+core::DType read_dtype(const ConfigFields& fields, const std::string& folder) {
   const char* key = fields.has("torch_dtype") || !fields.has("dtype") ? "torch_dtype" : "dtype";
-  const std::string name = fields.text(key);
+  if (!fields.has(key)) return type_of_files(folder);
+  std::string name = fields.text(key);
+  if (name.starts_with("torch.")) name = name.substr(6);
+  // torch's other names; float64 is computed with, and therefore kept, as float32.
+  if (name == "half") name = "float16";
+  if (name == "float" || name == "double" || name == "float64") name = "float32";
   for (const core::DType dtype : {core::DType::f32, core::DType::bf16, core::DType::f16}) {
     if (core::name_of(dtype) == name) return dtype;
   }
   fields.refuse(key, " is not supported; supported are float32, bfloat16 and float16");
+}
+
+/// An id, a list of them or null. What begins and ends a text is the tokenizer's to say, so no id here is an error.
+void warn_of_ids(const ConfigFields& fields, std::int64_t vocabulary) {
+  for (const char* key : {"bos_token_id", "eos_token_id"}) {
+    if (!fields.has(key)) continue;
+    const nlohmann::json& value = fields.json().at(key);
+    for (const nlohmann::json& id : value.is_array() ? value : nlohmann::json::array({value})) {
+      if (id.is_number_integer() && id >= 0 && id < vocabulary) continue;
+      core::log_warning(core::concat(fields.file(), ": ", key, " = ", value.dump(), ", but ", id.dump(),
+                                     " is no token of a vocabulary of ", vocabulary,
+                                     "; the tokenizer says which tokens begin and end a text"));
+    }
+  }
 }
 
 std::optional<Pesc> read_pesc(const ConfigFields& fields) {
@@ -95,43 +201,23 @@ void warn_of_camelidae_rope(const ConfigFields& fields, double file_theta, doubl
 ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
   const ConfigFields fields = ConfigFields::from_file(folder + "/config.json");
   ModelSpec spec;
-  const Family& family = read_family(fields);
-  spec.model_type = fields.text("model_type");
+  spec.model_type = read_model_type(fields);
+  const Family& family = family_of(spec.model_type);
+  const Defaults& defaults = defaults_of(family);
   refuse_unimplemented(fields);
+  spec.hidden = fields.whole_or("hidden_size", 1, defaults.hidden);
+  spec.ffn = fields.whole_or("intermediate_size", 1, defaults.ffn);
+  spec.layers = fields.has("num_hidden_layers") ? fields.whole("num_hidden_layers", 1, 65536) : default_layers;
   read_base(fields, family, spec);
-  spec.hidden = fields.whole("hidden_size", 1);
-  spec.ffn = fields.whole("intermediate_size", 1);
-  spec.layers = fields.whole("num_hidden_layers", 1, 65536);
-  spec.heads = fields.whole("num_attention_heads", 1);
-  // Only Llama's default is its number of heads.
-  spec.kv_heads = family.dense == "llama" ? fields.whole_or("num_key_value_heads", 1, spec.heads)
-                                          : fields.whole("num_key_value_heads", 1);
-  if (spec.heads % spec.kv_heads != 0) {
-    fields.refuse("num_key_value_heads", core::concat(" does not divide num_attention_heads = ", spec.heads));
-  }
-  if (!fields.has("head_dim") && spec.hidden % spec.heads != 0) {
-    fields.refuse("num_attention_heads",
-                  core::concat(" does not divide hidden_size = ", spec.hidden, ", and head_dim is not given"));
-  }
-  spec.head_dim = fields.whole_or("head_dim", 1, spec.hidden / spec.heads);
-  if (spec.head_dim % 2 != 0) {
-    core::bad_input(fields.file(), ": the head dimension ", spec.head_dim,
-                    " is odd; rotary embedding turns pairs of elements");
-  }
-  spec.vocabulary = fields.whole("vocab_size", 1);
-  spec.rotary = read_rotary(fields);
+  read_heads(fields, defaults, spec);
+  spec.vocabulary = fields.whole_or("vocab_size", 1, defaults.vocabulary);
+  spec.max_positions = fields.whole_or("max_position_embeddings", 1, defaults.max_positions);
+  spec.rotary = read_rotary(fields, spec.max_positions);
   const double file_theta = spec.rotary.theta;
   if (rope_theta > 0) spec.rotary.theta = rope_theta;
-  spec.norm_eps = fields.positive("rms_norm_eps");
-  spec.max_positions = fields.whole("max_position_embeddings", 1);
-  spec.bos = fields.whole("bos_token_id", 0);
-  spec.eos = fields.whole("eos_token_id", 0);
-  for (const char* key : {"bos_token_id", "eos_token_id"}) {
-    if (fields.whole(key, 0) >= spec.vocabulary) {
-      fields.refuse(key, core::concat(" is no token of a vocabulary of ", spec.vocabulary));
-    }
-  }
-  spec.dtype = read_dtype(fields);
+  spec.norm_eps = fields.positive_or("rms_norm_eps", default_norm_eps);
+  warn_of_ids(fields, spec.vocabulary);
+  spec.dtype = read_dtype(fields, folder);
   spec.pesc = read_pesc(fields);
   if (spec.model_type == family.crafted && !spec.pesc) {
     fields.refuse("model_type", " needs the fields num_experts, topk, adapter_dim and moe_scaling");
@@ -139,6 +225,16 @@ ModelSpec read_model_spec(const std::string& folder, double rope_theta) {
   spec.lora = read_lora(fields);
   warn_of_camelidae_rope(fields, file_theta, spec.rotary.theta);
   return spec;
+}
+
+std::int64_t known_positions(const ModelSpec& spec) {
+  if (!spec.rotary.scaling) return spec.max_positions;
+  const RotaryScaling& scaling = *spec.rotary.scaling;
+  const std::int64_t before =
+      scaling.kind == RotaryScaling::Kind::llama3 ? scaling.original_positions : spec.max_positions;
+  constexpr double most = 1e15;  // beyond any sequence, and a whole number of both types
+  const auto after = static_cast<std::int64_t>(std::min(most, scaling.factor * static_cast<double>(before)));
+  return std::max(spec.max_positions, after);
 }
 
 ModelSpec crafted(ModelSpec base, const Pesc& pesc, const std::optional<Lora>& lora) {
@@ -160,10 +256,9 @@ std::string crafted_config(const std::string& base_config, const ModelSpec& spec
   json["topk"] = spec.pesc->topk;
   json["adapter_dim"] = spec.pesc->adapter_dim;
   json["moe_scaling"] = spec.pesc->scaling;
-  if (json.contains("rope_parameters")) {
-    json["rope_parameters"]["rope_theta"] = spec.rotary.theta;
-  } else {
-    json["rope_theta"] = spec.rotary.theta;
+  set_rotary_base(json, spec.rotary.theta);
+  if (json.value("torch_dtype", nlohmann::json()).is_null() && json.value("dtype", nlohmann::json()).is_null()) {
+    json["torch_dtype"] = core::name_of(spec.dtype);  // there are no tensors beside it to look at
   }
   if (spec.lora) json["caravan"]["lora"] = lora_json(*spec.lora);
   return json.dump(2) + "\n";

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "core/text.hpp"
 
 namespace caravan::family {
@@ -14,6 +15,7 @@ using Kind = RotaryScaling::Kind;
 
 // The kind's name; files have "type", "rope_type" (newer) or both. Empty: no scaling.
 std::string read_kind(const ConfigFields& fields) {
+  if (!fields.has("type") && !fields.has("rope_type") && !fields.has("factor")) return "";
   const bool older = fields.has("type"), newer = fields.has("rope_type");
   const std::string kind = fields.text(older && !newer ? "type" : "rope_type");
   if (older && newer && fields.text("type") != kind) {
@@ -22,7 +24,7 @@ std::string read_kind(const ConfigFields& fields) {
   return kind == "default" ? "" : kind;
 }
 
-std::optional<RotaryScaling> read_scaling(const ConfigFields& fields) {
+std::optional<RotaryScaling> read_scaling(const ConfigFields& fields, std::int64_t max_positions) {
   const std::string name = read_kind(fields);
   if (name.empty()) return std::nullopt;
   RotaryScaling scaling;
@@ -34,7 +36,7 @@ std::optional<RotaryScaling> read_scaling(const ConfigFields& fields) {
     scaling.kind = Kind::llama3;
     scaling.low_frequency_factor = fields.positive("low_freq_factor");
     scaling.high_frequency_factor = fields.positive("high_freq_factor");
-    scaling.original_positions = fields.whole("original_max_position_embeddings", 1);
+    scaling.original_positions = fields.whole_or("original_max_position_embeddings", 1, max_positions);
     if (scaling.high_frequency_factor <= scaling.low_frequency_factor) {
       fields.refuse("high_freq_factor", core::concat(" is not above low_freq_factor = ", scaling.low_frequency_factor));
     }
@@ -43,8 +45,22 @@ std::optional<RotaryScaling> read_scaling(const ConfigFields& fields) {
                   " is not implemented; linear, dynamic and llama3 are");
   }
   scaling.factor = fields.positive("factor");
-  if (scaling.factor < 1) fields.refuse("factor", " is below 1");
+  if (scaling.factor < 1) {
+    core::log_warning(core::concat(fields.file(), ": a factor of ", scaling.factor,
+                                   " scales the rotary embedding to fewer positions instead of more"));
+  }
   return scaling;
+}
+
+constexpr const char* scaling_field = "rope_scaling";
+constexpr const char* parameters_field = "rope_parameters";
+
+/// The field that holds the scaling, and in newer files the base; null when there is none.
+const char* place_of_scaling(const nlohmann::json& config) {
+  for (const char* key : {scaling_field, parameters_field}) {
+    if (config.contains(key) && !config.at(key).empty()) return key;  // null is empty, too
+  }
+  return nullptr;
 }
 
 // In fp32 and in the order of operations of transformers, as everything here.
@@ -83,18 +99,23 @@ std::string Rotary::describe() const {
   return text + core::concat(", scaling ", names[static_cast<int>(scaling->kind)], " by ", scaling->factor);
 }
 
-Rotary read_rotary(const ConfigFields& fields) {
+Rotary read_rotary(const ConfigFields& fields, std::int64_t max_positions) {
   Rotary rotary;
-  if (fields.has("rope_parameters")) {
-    const ConfigFields inner = fields.inside("rope_parameters");
-    inner.only("partial_rotary_factor", 1.0);
-    rotary.theta = inner.positive("rope_theta");
-    rotary.scaling = read_scaling(inner);
-  } else {
-    rotary.theta = fields.positive_or("rope_theta", 10000);
-    if (fields.has("rope_scaling")) rotary.scaling = read_scaling(fields.inside("rope_scaling"));
-  }
+  rotary.theta = fields.positive_or("rope_theta", 10000);
+  const char* place = place_of_scaling(fields.json());
+  if (place == nullptr) return rotary;
+  const ConfigFields inner = fields.inside(place);
+  inner.only("partial_rotary_factor", 1.0);
+  rotary.theta = inner.positive_or("rope_theta", rotary.theta);
+  rotary.scaling = read_scaling(inner, max_positions);
   return rotary;
+}
+
+void set_rotary_base(nlohmann::json& config, double theta) {
+  const char* place = place_of_scaling(config);
+  const bool inside = place != nullptr && config[place].is_object() &&
+                      (std::string(place) == parameters_field || config[place].contains("rope_theta"));
+  (inside ? config[place] : config)["rope_theta"] = theta;
 }
 
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,

@@ -37,9 +37,12 @@ struct Rotary {
   bool operator==(const Rotary&) const = default;
 };
 
-/// Reads rope_theta and rope_scaling, or rope_parameters (transformers 5). Throws (exit 2), naming field and value, for
-/// a kind of scaling that is not implemented or lacks a number.
-Rotary read_rotary(const ConfigFields& fields);
+/// Reads rope_theta and rope_scaling, or rope_parameters (transformers 5), which is left aside beside a rope_scaling
+/// that is not empty, as there; a base of 10000 where the file has none. Throws (exit 2), naming field and value, for a
+/// kind of scaling that is not implemented or lacks a number.
+Rotary read_rotary(const ConfigFields& fields, std::int64_t max_positions);
+/// Puts the base where read_rotary takes it from.
+void set_rotary_base(nlohmann::json& config, double theta);
 
 /// inv_freq of transformers: head_dim / 2 values in fp32. length: tokens of the document.
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,

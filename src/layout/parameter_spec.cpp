@@ -14,9 +14,11 @@ Rectangle slice_of(const ParameterSpec& spec, const Grid& grid) {
     const std::size_t d = spec.split->dimension;
     const int parts = spec.split->axis == Axis::tp ? grid.tp() : grid.ep();
     const int part = spec.split->axis == Axis::tp ? grid.tp_rank() : grid.ep_rank();
-    CARAVAN_CHECK(d < spec.shape.size() && spec.shape[d] % parts == 0, spec.name);
-    slice.extent[d] = spec.shape[d] / parts;
-    slice.offset[d] = slice.extent[d] * part;
+    const bool may_end_short = !spec.trainable && d == 0 && spec.split->axis == Axis::tp;
+    CARAVAN_CHECK(d < spec.shape.size() && (may_end_short || spec.shape[d] % parts == 0), spec.name);
+    const std::int64_t most = (spec.shape[d] + parts - 1) / parts;
+    slice.offset[d] = std::min(most * part, spec.shape[d]);
+    slice.extent[d] = std::min(most, spec.shape[d] - slice.offset[d]);
   }
   return slice;
 }

@@ -13,7 +13,7 @@ namespace caravan::layout {
 
 enum class Axis { tp, ep };
 
-/// Along which dimension of the global tensor, and over which axis, a parameter is cut into equal parts.
+/// Along which dimension of the global tensor, and over which axis, a parameter is cut into parts: see slice_of.
 struct Split {
   std::size_t dimension = 0;
   Axis axis = Axis::tp;
@@ -34,7 +34,7 @@ struct ParameterSpec {
   Init init = Init::none;
 };
 
-/// The part of the tensor that this rank of the grid holds.
+/// The part of the tensor that this rank holds: equal ones; rows of a frozen one over tp, rounded up, the last fewer.
 Rectangle slice_of(const ParameterSpec& spec, const Grid& grid);
 
 /// All ranks that hold the same slice, ascending. Not split: the world; split over tp: the DP group; over ep: the

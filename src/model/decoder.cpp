@@ -31,11 +31,11 @@ at::Tensor Decoder::forward(const Pass& pass) const {
 }
 
 parallel::TokenLoss Decoder::loss(const at::Tensor& hidden, const parallel::TokenTargets& targets, double scale) const {
-  return parallel::token_loss(context_, head_, hidden, targets, scale);
+  return parallel::token_loss(context_, head_, spec_.vocabulary, hidden, targets, scale);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, const at::Tensor& rows) const {
-  return parallel::logits(context_, head_, hidden, rows);
+  return parallel::logits(context_, head_, spec_.vocabulary, hidden, rows);
 }
 
 }  // namespace caravan::model

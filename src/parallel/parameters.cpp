@@ -20,6 +20,19 @@ at::Tensor read_slice(const layout::TensorSource& source, const layout::Paramete
   return value.to(context.device);
 }
 
+/// Room for this rank's slice. Where the rows of the tensor are no multiple of the parts, those of every part, of which
+/// the last slices leave some at zero: all ranks of the group have products of the same shape.
+at::Tensor room_for(const layout::ParameterSpec& spec, const Context& context) {
+  layout::Shape extent = layout::slice_of(spec, context.grid).extent;
+  const at::TensorOptions options(context.compute);
+  if (!spec.split || spec.split->dimension != 0 || spec.split->axis != layout::Axis::tp)
+    return at::empty(extent, options);
+  const std::int64_t rows = (spec.shape[0] + context.grid.tp() - 1) / context.grid.tp();
+  if (extent[0] == rows) return at::empty(extent, options);
+  extent[0] = rows;
+  return at::zeros(extent, options);
+}
+
 }  // namespace
 
 Parameters::Parameters(const std::vector<layout::ParameterSpec>& specs, const Context& context,
@@ -42,7 +55,7 @@ void Parameters::load_frozen(const layout::TensorSource& source) {
   std::vector<at::Tensor> values;
   for (const layout::ParameterSpec& spec : specs_) {
     if (spec.trainable) continue;
-    values.push_back(at::empty(layout::slice_of(spec, context_.grid).extent, at::TensorOptions(context_.compute)));
+    values.push_back(room_for(spec, context_));
     tensors.push_back({spec, values.back().data_ptr()});
   }
   load_base(*context_.groups.world, context_.grid, source, dtype_of(context_.compute), tensors);

@@ -2,6 +2,7 @@
 #include "parallel/vocabulary.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.hpp"
 #include "parallel/backward.hpp"
@@ -28,7 +29,15 @@ struct Chunk {
   at::Tensor dlogits;  // fp32, unscaled
 };
 
-/// Loss of some rows over the whole vocabulary from this rank's part of their logits [n, V/TP] (fp32).
+/// Gives the columns of this rank's part of the logits that stand for no token a value that is no maximum, and whose
+/// exponential is 0; a finite one, which times 0 is 0.
+void mask_padding(const Context& context, at::Tensor& part, std::int64_t vocabulary) {
+  const std::int64_t columns = part.size(1);
+  const std::int64_t real = std::clamp<std::int64_t>(vocabulary - columns * context.grid.tp_rank(), 0, columns);
+  if (real < columns) part.narrow(1, real, columns - real).fill_(std::numeric_limits<float>::lowest());
+}
+
+/// Loss of some rows over the whole vocabulary from this rank's part of their logits [n, P] (fp32).
 Chunk cross_entropy(const Context& context, const at::Tensor& part, const at::Tensor& targets, bool gradient) {
   comm::Communicator& tp = *context.groups.tp;
   at::Tensor most = part.amax(1);
@@ -56,8 +65,8 @@ at::Tensor embed(const Context& context, const FrozenWeight& table, const TokenA
   return reduce_scatter_rows(*context.groups.tp, "reduce embeddings", rows);
 }
 
-TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at::Tensor& x, const TokenTargets& targets,
-                     double scale) {
+TokenLoss token_loss(const Context& context, const FrozenWeight& head, std::int64_t vocabulary, const at::Tensor& x,
+                     const TokenTargets& targets, double scale) {
   const bool gradient = wants_gradient({x});
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
   const std::int64_t count = targets.rows.size(0);
@@ -66,7 +75,8 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at:
   for (std::int64_t begin = 0; begin < count; begin += chunk_tokens) {
     const std::int64_t size = std::min(chunk_tokens, count - begin);
     const at::Tensor rows = targets.rows.narrow(0, begin, size);
-    const at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
+    at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
+    mask_padding(context, part, vocabulary);
     Chunk chunk = cross_entropy(context, part, targets.ids.narrow(0, begin, size), gradient);
     result.sum.add_(chunk.loss);
     if (gradient) {
@@ -83,10 +93,11 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, const at:
   return result;
 }
 
-at::Tensor logits(const Context& context, const FrozenWeight& head, const at::Tensor& x, const at::Tensor& rows) {
+at::Tensor logits(const Context& context, const FrozenWeight& head, std::int64_t vocabulary, const at::Tensor& x,
+                  const at::Tensor& rows) {
   const at::Tensor all = gather_rows(*context.groups.tp, "gather input of the head", x.detach());
   const at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
-  return gather_rows(*context.groups.tp, "gather logits", part.t().contiguous()).t();
+  return gather_rows(*context.groups.tp, "gather logits", part.t().contiguous()).narrow(0, 0, vocabulary).t();
 }
 
 }  // namespace caravan::parallel

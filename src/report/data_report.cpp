@@ -42,7 +42,7 @@ void report_packed_file(const std::filesystem::path& file, const Request&, Page&
   page.line("source", metadata.source + ", fingerprint " + metadata.source_fingerprint);
   page.line("tokenizer",
             core::concat("fingerprint ", metadata.tokenizer, ", vocabulary ", grouped(metadata.vocabulary)));
-  page.line("fingerprint", packed.fingerprint());
+  page.line("fingerprint", packed.fingerprint() + ", of its content " + packed.content());
   page.checked("the header and every section, by their checksums; starts and tokens are in range");
 }
 

@@ -64,17 +64,18 @@ fs::path ResumePoint::choose() {
   return choose_together(world_, [&] { return chosen_ = newest_or_first(); });
 }
 
-fs::path ResumePoint::choose_before(std::int64_t step, const std::string& reason, const std::string& store_hash) {
+fs::path ResumePoint::choose_before(std::int64_t step, const std::string& reason,
+                                    const checkpoint::StoreReference& store) {
   core::log_warning(reason + "; falling back to the checkpoint before it");
-  if (world_.rank() == 0) damaged_.push_back({step, reason, store_hash});
+  if (world_.rank() == 0) damaged_.push_back({step, reason, store});
   return choose_together(world_, [&] { return chosen_ = newest_or_first(); });
 }
 
 void ResumePoint::require_same_store(const fs::path& chosen, const fs::path& store,
-                                     const std::string& store_hash) const {
+                                     const checkpoint::StoreReference& identity) const {
   comm::on_all_ranks(world_, [&] {
     for (const checkpoint::PassedOver& damaged : damaged_) {
-      if (damaged.store_hash.empty() || damaged.store_hash == store_hash) continue;
+      if (!damaged.store || checkpoint::is_same_store(*damaged.store, identity)) continue;
       core::bad_input(checkpoint::step_folder(checkpoints_, damaged.step).string(), " is damaged, and going back to ",
                       chosen.string(), " would change the model: the frozen tensors of the former are not those in ",
                       store.string(), "; set checkpoint.resume or model.store to where this run began, or move ",

@@ -31,13 +31,14 @@ class ResumePoint {
   std::filesystem::path choose();
 
   /// The same, when the checkpoint of this step, which is one of this run's own, proved to be damaged for this reason:
-  /// one of an earlier step. store_hash: of the manifest of its frozen tensors. Collective.
-  std::filesystem::path choose_before(std::int64_t step, const std::string& reason, const std::string& store_hash);
+  /// one of an earlier step. store: its frozen tensors. Collective.
+  std::filesystem::path choose_before(std::int64_t step, const std::string& reason,
+                                      const checkpoint::StoreReference& store);
 
   /// Throws AgreedError (exit 2) when damage has led to `chosen`, whose frozen tensors, in `store`, are not those of
   /// the damaged checkpoints. Collective.
   void require_same_store(const std::filesystem::path& chosen, const std::filesystem::path& store,
-                          const std::string& store_hash) const;
+                          const checkpoint::StoreReference& identity) const;
 
   /// Renames the checkpoints that were found damaged, and no others; says so, and if training begins again for that.
   /// Once nothing can refuse the start any more. By rank 0.

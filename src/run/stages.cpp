@@ -8,7 +8,7 @@
 #include "checkpoint/retention.hpp"
 #include "core/error.hpp"
 #include "core/system_error.hpp"
-#include "data/packed_summary.hpp"
+#include "data/packed_file.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
 
@@ -55,7 +55,8 @@ Stage prepare_stage(const StageSettings& settings) {
   }
   stage.done = true;
   look_into(stage, [&] {
-    const data::PackedMetadata metadata = data::read_packed_summary(settings.packed).metadata;
+    const data::PackedFile file(settings.packed, data::PackedFile::Check::header);
+    const data::PackedMetadata& metadata = file.metadata();
     stage.made_by = metadata.program;
     stage.settings = {{"template", metadata.template_name},
                       {"packing", metadata.packing},
@@ -132,7 +133,7 @@ std::optional<std::int64_t> planned_steps(const StageSettings& settings) {
   if (settings.steps > 0) return settings.steps;
   if (settings.packed.empty() || !fs::exists(settings.packed)) return std::nullopt;
   try {
-    const std::int64_t sequences = data::read_packed_summary(settings.packed).sequences;
+    const std::int64_t sequences = data::PackedFile(settings.packed, data::PackedFile::Check::header).sequences();
     return settings.epochs * ((sequences + settings.batch - 1) / settings.batch);
   } catch (const core::SystemError&) {
     throw;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "train/options.hpp"
 
@@ -22,6 +24,10 @@ struct Schedule {
 inline std::int64_t steps_per_epoch(std::int64_t sequences, std::int64_t batch) {
   return (sequences + batch - 1) / batch;
 }
+
+/// One line when the steps behind `done` change nothing, or less than they were meant to: none is left, all have rate
+/// 0, or they end before the warm-up does. Nothing otherwise.
+std::optional<std::string> without_effect(const Schedule& schedule, std::int64_t done);
 
 Schedule make_schedule(const Options& options, std::int64_t steps_per_epoch);
 

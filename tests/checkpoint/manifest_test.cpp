@@ -25,7 +25,7 @@ Manifest small_manifest() {
   manifest.tensors["w"] = {{4, 6}, core::DType::bf16, {stored({{0, 0}, {4, 6}})}};
   manifest.shard_bytes["shard-00000.h5"] = 5'000'000'000;
   manifest.master_bytes = 77;
-  manifest.store = checkpoint::StoreReference{"../step-00000000", "00000000000000ff"};
+  manifest.store = checkpoint::StoreReference{"../step-00000000", "00000000000000ff", "00000000000000ee"};
   manifest.state = {{"loss", 0.1}, {"tiny", 1e-300}, {"position", {{"epoch", 1}}}, {"text", "naïve\n"}};
   return manifest;
 }
@@ -58,6 +58,7 @@ TEST_CASE("a manifest reads back as it was written") {
   CHECK(read.shard_bytes.at("shard-00000.h5") == 5'000'000'000);
   CHECK(read.state == written.state);
   CHECK(read.store->folder == "../step-00000000");
+  CHECK(read.store->content == "00000000000000ee");
   CHECK(read.tensors.at("w").pieces[0].part == layout::whole({4, 6}));
 }
 

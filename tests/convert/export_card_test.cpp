@@ -44,6 +44,20 @@ TEST_CASE("the card says what was trained from what, with which settings and res
   }
 }
 
+TEST_CASE("the card names the data that were trained on, not those of the settings") {
+  convert::ExportCard trained = card();
+  trained.settings["data"] = {{"source", "/home/someone/other.json"}, {"template", "idae"}, {"packing", "simple"}};
+  trained.packed = {{"source", "data.json"}, {"template", "idae_official"}, {"packing", "none"}, {"max_prompt", 512}};
+  const std::string text = convert::card_text(trained);
+  for (const char* part : {"- data.source: data.json", "- data.template: idae_official", "- data.packing: none",
+                           "- data.max_prompt: 512", "- train.lr: 0.0002"}) {
+    INFO(part);
+    CHECK(has(text, part));
+  }
+  CHECK_FALSE(has(text, "other.json"));
+  CHECK_FALSE(has(text, "simple"));
+}
+
 TEST_CASE("the card warns of the class that ignores rope_theta, of an untrained model, and of a difference") {
   convert::ExportCard other = card();
   other.spec.rotary.theta = 5e6;

@@ -126,6 +126,25 @@ TEST_CASE("the upcycled model holds the base's bytes and initial values that kno
   CHECK(reader.verify().empty());
 }
 
+TEST_CASE("another version on another number of ranks writes the same store") {
+  Shared shared;
+  auto request = request_for(family::fixture("llama-tiny"), shared.folder);
+  convert::upcycle(*shared.world, request);
+  const checkpoint::StoreReference reference = checkpoint::identify_store(request.folder);
+  shared.world->barrier("test read");
+  if (shared.world->rank() != 0) return;
+  fs::remove_all(request.folder);
+  request.program = "another version";
+  convert::upcycle(*comm::make_serial_communicator("alone"), request);
+  const checkpoint::StoreReference again = checkpoint::identify_store(request.folder);
+  CHECK(again.manifest_hash != reference.manifest_hash);
+  CHECK(checkpoint::is_same_store(reference, again));
+  fs::remove_all(request.folder);
+  ++request.seed;
+  convert::upcycle(*comm::make_serial_communicator("alone"), request);
+  CHECK_FALSE(checkpoint::is_same_store(reference, checkpoint::identify_store(request.folder)));
+}
+
 TEST_CASE("the folder is a model folder: configuration and tokenizer lie beside the tensors") {
   Shared shared;
   const std::string base = family::fixture("llama-tiny");

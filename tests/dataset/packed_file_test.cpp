@@ -6,7 +6,6 @@
 #include "core/checksum.hpp"
 #include "core/random.hpp"
 #include "data/packed_header.hpp"
-#include "data/packed_summary.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
@@ -95,13 +94,13 @@ TEST_CASE("a summary says what the file is without reading its tokens") {
   bytes[bytes.size() / 2] ^= 1;  // among the tokens
   std::ofstream(path, std::ios::binary) << bytes;
   CHECK_THROWS_AS(PackedFile(path), core::Error);
-  const data::PackedSummary summary = data::read_packed_summary(path);
-  CHECK(summary.sequences == sequences);
-  CHECK(summary.fingerprint == fingerprint);
-  CHECK(summary.metadata.packing == "simple");
+  const PackedFile summary(path, PackedFile::Check::header);
+  CHECK(summary.sequences() == sequences);
+  CHECK(summary.fingerprint() == fingerprint);
+  CHECK(summary.metadata().packing == "simple");
   bytes[sizeof(PackedHeader) + 20] ^= 1;  // in the metadata
   std::ofstream(path, std::ios::binary) << bytes;
-  CHECK_THROWS_AS(data::read_packed_summary(path), core::Error);
+  CHECK_THROWS_AS(PackedFile(path, PackedFile::Check::header), core::Error);
 }
 
 TEST_CASE("the same documents give the same bytes, and nothing appears before the commit") {
@@ -117,6 +116,59 @@ TEST_CASE("the same documents give the same bytes, and nothing appears before th
     writer.write(file);
   }
   CHECK(test::read_bytes(path) == first);
+}
+
+TEST_CASE("a content is that of the tokens, not of who wrote them or from which file") {
+  test::TemporaryFolder folder;
+  const auto documents = some_documents(7, 9);
+  const PackedFile file(write(folder, metadata_of("simple", 9), documents));
+  PackedMetadata other = metadata_of("simple", 9);
+  other.program = "caravan of another version";
+  other.source = "moved.json";
+  other.max_prompt = 100;  // a key that older versions did not write
+  test::TemporaryFolder elsewhere;
+  const PackedFile same(write(elsewhere, other, documents));
+  CHECK(same.content() == file.content());
+  CHECK(same.fingerprint() != file.fingerprint());
+  CHECK(same.metadata().max_prompt == 100);
+  CHECK_FALSE(file.metadata().max_prompt.has_value());
+
+  auto changed = documents;
+  changed[3].tokens[0] = (changed[3].tokens[0] + 1) % static_cast<std::int32_t>(vocabulary);
+  CHECK(PackedFile(write(elsewhere, other, changed)).content() != file.content());
+  changed = documents;
+  changed[3].labelled[0] = 1 - changed[3].labelled[0];
+  CHECK(PackedFile(write(elsewhere, other, changed)).content() != file.content());
+  other.packing = "none";  // the same documents in other sequences
+  CHECK(PackedFile(write(elsewhere, other, documents)).content() != file.content());
+}
+
+TEST_CASE("a file in which nothing is to be learnt says so") {
+  test::TemporaryFolder folder;
+  // A document's first token is never a target.
+  CHECK_FALSE(PackedFile(write(folder, metadata_of("none", 9), {{{1, 2}, {1, 0}}, {{3}, {1}}})).has_targets());
+  CHECK(PackedFile(write(folder, metadata_of("none", 9), {{{1, 2}, {1, 0}}, {{3, 4}, {0, 1}}})).has_targets());
+}
+
+TEST_CASE("a file of which the header alone was checked is verified later") {
+  test::TemporaryFolder folder;
+  std::string bytes = test::read_bytes(write(folder, metadata_of("simple", 12), some_documents(9, 12)));
+  PackedHeader header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  for (std::size_t i = 0; i < header.sections.size(); ++i) {
+    std::string damaged = bytes;
+    damaged[header.sections[i].offset] = static_cast<char>(damaged[header.sections[i].offset] ^ 1);
+    const std::string path = folder.write("damaged", damaged);
+    const std::string name = PackedHeader::section_names[i];
+    const auto words = "section " + name + " is damaged";
+    if (i == 0) {
+      CHECK(test::refusal([&] { PackedFile(path, PackedFile::Check::header); }).find(words) != std::string::npos);
+      continue;
+    }
+    const PackedFile file(path, PackedFile::Check::header);
+    CHECK(file.metadata().program == "caravan test");
+    CHECK(test::refusal([&] { file.verify(); }).find(words) != std::string::npos);
+  }
 }
 
 TEST_CASE("a changed byte and a cut are refused wherever they are") {

@@ -134,3 +134,33 @@ TEST_CASE("rotary frequencies in a file are left aside, integer weights are not 
             ": tensors do not fit its config.json: lm_head.weight has elements of int32, which is no floating type");
   fs::remove_all(folder);
 }
+
+TEST_CASE("a head in the files of a model with tied embeddings must equal the embedding") {
+  const fs::path folder = fs::temp_directory_path() / ("caravan_tied_head_" + std::to_string(getpid()));
+  fs::create_directories(folder);
+  ModelSpec spec;
+  spec.hidden = spec.ffn = spec.head_dim = 2;
+  spec.vocabulary = 3;
+  spec.heads = spec.kv_heads = 1;
+  spec.tied_embeddings = true;
+  const std::vector<float> zeros(2), values{1, 2, 3, 4, 5, 6}, other{1, 2, 3, 4, 5, 7};
+  const std::vector<std::uint16_t> rounded{0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0};  // the values as bf16
+  const auto with_head = [&](core::DType dtype, const layout::Shape& shape, const void* head) {
+    io::write_safetensors(folder / "model.safetensors",
+                          {{"model.embed_tokens.weight", {3, 2}, core::DType::f32, values.data()},
+                           {"model.norm.weight", {2}, core::DType::f32, zeros.data()},
+                           {"lm_head.weight", shape, dtype, head}});
+    return error_of(folder.string(), spec);
+  };
+  const std::string begin = folder.string() + ": tensors do not fit its config.json: lm_head.weight ";
+  CHECK(with_head(core::DType::f32, {3, 2}, values.data()) == "no error");
+  CHECK(with_head(core::DType::bf16, {3, 2}, rounded.data()) == "no error");
+  CHECK(with_head(core::DType::f32, {3, 2}, other.data()) ==
+        begin +
+            "differs from model.embed_tokens.weight in rows 0 to 2, but tie_word_embeddings says that they are one; "
+            "set it to false in config.json if the head has values of its own, or remove the tensor");
+  CHECK(with_head(core::DType::f32, {2, 2}, values.data()) == begin + "has shape [2, 2], config.json makes it [3, 2]");
+  CHECK(with_head(core::DType::i32, {3, 2}, values.data()) ==
+        begin + "has elements of int32, which is no floating type");
+  fs::remove_all(folder);
+}

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "family/config_changes.hpp"
+#include "io/safetensors.hpp"
 #include "tests/family/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
@@ -91,8 +92,6 @@ TEST_CASE("the tiny Llama's configuration is read") {
   CHECK(spec.rotary.theta == config["rope_theta"]);
   CHECK(spec.norm_eps == config["rms_norm_eps"]);
   CHECK(spec.max_positions == config["max_position_embeddings"]);
-  CHECK(spec.bos == config["bos_token_id"]);
-  CHECK(spec.eos == config["eos_token_id"]);
   CHECK(caravan::core::name_of(spec.dtype) == config["torch_dtype"].get<std::string>());
   CHECK_FALSE(spec.pesc.has_value());
   CHECK_FALSE(spec.lora.has_value());
@@ -126,6 +125,162 @@ TEST_CASE("fields with a default may be absent, and other spellings are honoured
   CHECK(spec.dtype == caravan::core::DType::bf16);
 }
 
+TEST_CASE("an absent or null field has the default of transformers' class") {
+  // configuration_llama.py, configuration_qwen2.py and configuration_mistral.py, 4.44 to 5.
+  struct Case {
+    const char* type;
+    std::int64_t hidden, ffn, kv_heads, vocabulary, positions, window;
+  };
+  for (const Case& wanted :
+       {Case{"llama", 4096, 11008, 32, 32000, 2048, 0}, Case{"qwen2", 4096, 22016, 32, 151936, 32768, 0},
+        Case{"mistral", 4096, 14336, 8, 32000, 131072, 4096}}) {
+    INFO(wanted.type);
+    const ModelSpec spec = read({{"model_type", wanted.type}});
+    CHECK(spec.hidden == wanted.hidden);
+    CHECK(spec.ffn == wanted.ffn);
+    CHECK(spec.layers == 32);
+    CHECK(spec.heads == 32);
+    CHECK(spec.kv_heads == wanted.kv_heads);
+    CHECK(spec.head_dim == 128);
+    CHECK(spec.vocabulary == wanted.vocabulary);
+    CHECK(spec.norm_eps == 1e-6);
+    CHECK(spec.max_positions == wanted.positions);
+    CHECK(spec.window == wanted.window);
+    CHECK(spec.rotary == Rotary{10000});
+    CHECK_FALSE(spec.tied_embeddings);
+    CHECK(spec.dtype == caravan::core::DType::f32);
+  }
+  json config = fixture_config("llama-tiny");
+  const ModelSpec spec = read(config);
+  for (const char* key : {"head_dim", "hidden_act", "rope_scaling", "rope_parameters", "attention_bias", "mlp_bias",
+                          "attention_dropout", "partial_rotary_factor", "tie_word_embeddings", "layer_types",
+                          "quantization_config", "sliding_window", "bos_token_id", "eos_token_id", "num_experts"}) {
+    config[key] = nullptr;
+  }
+  CHECK(read(config) == spec);
+  config["max_position_embeddings"] = nullptr;
+  CHECK(read(config).max_positions == 2048);
+  // null is as many key-value heads as heads, and no window, whatever an absent field means.
+  const json mistral{{"model_type", "mistral"}, {"num_key_value_heads", nullptr}, {"sliding_window", nullptr}};
+  CHECK(read(mistral).kv_heads == 32);
+  CHECK(read(mistral).window == 0);
+  CHECK(error_of(R"({"model_type": "mistral", "num_attention_heads": 4})") ==
+        "num_key_value_heads = 8, the default, does not divide num_attention_heads = 4");
+}
+
+TEST_CASE("what transformers reads in another spelling is read") {
+  const json config = fixture_config("llama-tiny");
+  const ModelSpec spec = read(config);
+  const auto with = [&](const char* key, const json& value) {
+    json other = config;
+    other[key] = value;
+    return read(other);
+  };
+  CHECK(with("eos_token_id", {2, 5}) == spec);
+  CHECK(with("eos_token_id", json::array()) == spec);
+  CHECK(with("eos_token_id", spec.vocabulary) == spec);  // warned of: transformers does not look
+  CHECK(with("bos_token_id", -1) == spec);
+  CHECK(with("hidden_act", "swish") == spec);
+  CHECK(with("tie_word_embeddings", 0) == spec);
+  CHECK(with("max_position_embeddings", static_cast<double>(spec.max_positions)) == spec);
+  CHECK(with("attention_bias", 1).biases.qkv);
+  // Fields of other families' classes.
+  CHECK(with("sliding_window", 4096) == spec);
+  CHECK(with("use_sliding_window", true) == spec);
+  for (const auto& [name, type] :
+       {std::pair{"half", caravan::core::DType::f16}, std::pair{"torch.bfloat16", caravan::core::DType::bf16},
+        std::pair{"float", caravan::core::DType::f32}, std::pair{"float64", caravan::core::DType::f32}}) {
+    CHECK(with("torch_dtype", name).dtype == type);
+  }
+  json untyped = config;
+  untyped.erase("model_type");
+  untyped["architectures"] = {"LlamaForCausalLM"};
+  CHECK(read(untyped) == spec);
+
+  json qwen2 = fixture_config("qwen2-tiny");
+  const ModelSpec plain = read(qwen2);
+  qwen2["attention_bias"] = false;  // Qwen2's class always has it
+  CHECK(read(qwen2) == plain);
+  qwen2["use_sliding_window"] = true;
+  qwen2["sliding_window"] = 16;
+  qwen2["max_window_layers"] = plain.layers;  // no layer has a window
+  CHECK(read(qwen2) == plain);
+  qwen2["max_window_layers"] = plain.layers - 1;
+  CHECK(error_of(qwen2.dump()) == "use_sliding_window = true is not implemented; only false is");
+}
+
+TEST_CASE("without a type in config.json the frozen tensors keep that of the files") {
+  json config = fixture_config("llama-tiny");
+  config.erase("torch_dtype");
+  const Folder folder(config.dump());
+  CHECK(read_model_spec(folder.path()).dtype == caravan::core::DType::f32);
+  const std::vector<std::uint16_t> values(4);
+  for (const auto type : {caravan::core::DType::bf16, caravan::core::DType::f16}) {
+    caravan::io::write_safetensors(folder.path() + "/model.safetensors",
+                                   {{"model.embed_tokens.weight", {2, 2}, type, values.data()}});
+    CHECK(read_model_spec(folder.path()).dtype == type);
+  }
+  // A crafted model stands without these files, so that its configuration says it.
+  const ModelSpec spec = crafted(read_model_spec(folder.path()), {4, 2, 16, 0.25}, {});
+  CHECK(read_model_spec(Folder(crafted_config(config.dump(), spec)).path()) == spec);
+}
+
+TEST_CASE("the rotary base and scaling are taken from where transformers takes them") {
+  const auto rotary = [](const json& fields) {
+    json config = fixture_config("llama-tiny");
+    config.erase("rope_theta");
+    config.update(fields);
+    return read(config).rotary;
+  };
+  const json linear{{"type", "linear"}, {"factor", 4.0}};
+  const Rotary scaled{10000, RotaryScaling{RotaryScaling::Kind::linear, 4.0}};
+  CHECK(rotary({{"rope_scaling", linear}}) == scaled);
+  CHECK(rotary({{"rope_scaling", json::object()}}) == Rotary{10000});
+  CHECK(rotary({{"rope_scaling", {{"rope_type", "default"}}}}) == Rotary{10000});
+  CHECK(rotary({{"rope_parameters", {{"rope_theta", 5e5}}}}) == Rotary{5e5});
+  CHECK(rotary({{"rope_theta", 2e4}, {"rope_parameters", {{"rope_type", "default"}}}}) == Rotary{2e4});
+  CHECK(rotary({{"rope_parameters", {{"rope_theta", 5e5}}}, {"rope_scaling", linear}}) == scaled);
+  CHECK(rotary({{"rope_scaling", {{"type", "linear"}, {"factor", 0.5}}}}).scaling->factor == 0.5);
+  const json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  CHECK(rotary({{"rope_scaling", llama3}, {"max_position_embeddings", 64}}).scaling->original_positions == 64);
+  json qwen2 = fixture_config("qwen2-tiny");
+  qwen2["rope_scaling"] = linear;
+  CHECK(read(qwen2).rotary.scaling == scaled.scaling);
+
+  // The base that a crafted model is written with is the one that is read back.
+  const ModelSpec dense = read_model_spec(fixture("llama-tiny"), 20000);
+  for (const json& fields : {json{{"rope_parameters", {{"rope_theta", 5e5}, {"rope_type", "default"}}}},
+                             json{{"rope_parameters", {{"rope_theta", 5e5}}}, {"rope_scaling", linear}},
+                             json{{"rope_scaling", {{"rope_theta", 5e5}, {"type", "linear"}, {"factor", 4.0}}}},
+                             json{{"rope_parameters", nullptr}}, json{{"rope_scaling", json::object()}}}) {
+    json config = fixture_config("llama-tiny");
+    config.update(fields);
+    INFO(fields.dump());
+    const ModelSpec spec = crafted(read_model_spec(Folder(config.dump()).path(), 20000), {4, 2, 16, 0.25}, {});
+    CHECK(read_model_spec(Folder(crafted_config(config.dump(), spec)).path()) == spec);
+  }
+}
+
+TEST_CASE("scaled positions are known positions") {
+  ModelSpec spec;
+  spec.max_positions = 4096;
+  CHECK(known_positions(spec) == 4096);
+  spec.rotary.scaling = RotaryScaling{RotaryScaling::Kind::linear, 4.0};
+  CHECK(known_positions(spec) == 16384);
+  spec.rotary.scaling = RotaryScaling{RotaryScaling::Kind::dynamic, 2.5};
+  CHECK(known_positions(spec) == 10240);
+  spec.rotary.scaling = RotaryScaling{RotaryScaling::Kind::linear, 0.5};
+  CHECK(known_positions(spec) == 4096);
+  // Llama 3.1 gives the positions after scaling, and those before in the scaling.
+  spec.rotary.scaling = RotaryScaling{RotaryScaling::Kind::llama3, 8.0, 1, 4, 8192};
+  spec.max_positions = 131072;
+  CHECK(known_positions(spec) == 131072);
+  spec.max_positions = 8192;
+  CHECK(known_positions(spec) == 65536);
+  spec.rotary.scaling = RotaryScaling{RotaryScaling::Kind::linear, 1e300};
+  CHECK(known_positions(spec) == 1000000000000000);
+}
+
 TEST_CASE("a field whose meaning is not implemented is refused by name and value") {
   struct Case {
     const char* field;
@@ -137,7 +292,7 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
        "model_type = \"gpt2\" is not supported; supported are llama, camelidae, qwen2, qwen2idae, mistral and "
        "sparsetral"},
       {"rope_scaling", {{"type", "linear"}}, "field rope_scaling.factor is missing"},
-      {"rope_scaling", {{"type", "linear"}, {"factor", 0.5}}, "rope_scaling.factor = 0.5 is below 1"},
+      {"rope_scaling", {{"type", "linear"}, {"factor", 0}}, "rope_scaling.factor = 0 is not a number above 0"},
       {"rope_scaling", {{"factor", 2}}, "field rope_scaling.rope_type is missing"},
       {"rope_scaling",
        {{"type", "linear"}, {"rope_type", "dynamic"}, {"factor", 2}},
@@ -152,11 +307,8 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
       {"rope_parameters",
        {{"rope_type", "yarn"}, {"rope_theta", 1e6}},
        "rope_parameters.rope_type = \"yarn\" is not implemented; linear, dynamic and llama3 are"},
-      {"sliding_window", 4096, "sliding_window = 4096 is not implemented; only null is"},
-      {"use_sliding_window", true, "use_sliding_window = true is not implemented; only false is"},
       {"attention_bias", "yes", "attention_bias = \"yes\" is not true or false"},
-      {"mlp_bias", 1, "mlp_bias = 1 is not true or false"},
-      {"tie_word_embeddings", 0, "tie_word_embeddings = 0 is not true or false"},
+      {"mlp_bias", 2, "mlp_bias = 2 is not true or false"},
       {"hidden_act", "gelu", "hidden_act = \"gelu\" is not implemented; only \"silu\" is"},
       {"quantization_config",
        {{"load_in_4bit", true}},
@@ -175,7 +327,6 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
       {"num_hidden_layers", 1 << 30, "num_hidden_layers = 1073741824 is not a whole number from 1 to 65536"},
       {"rms_norm_eps", -1e-5, "rms_norm_eps = -1e-05 is not a number above 0"},
       {"rope_theta", "big", "rope_theta = \"big\" is not a number above 0"},
-      {"eos_token_id", {1, 2}, "eos_token_id = [1,2] is not a whole number from 0 to 2147483648"},
       {"model_type", "camelidae",
        "model_type = \"camelidae\" needs the fields num_experts, topk, adapter_dim and moe_scaling"},
       {"num_experts", 4, "field adapter_dim is missing"},
@@ -190,10 +341,9 @@ TEST_CASE("a field whose meaning is not implemented is refused by name and value
 
 TEST_CASE("missing and contradictory fields are named") {
   const json config = fixture_config("camelidae-tiny");
-  for (const char* key : {"model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                          "vocab_size", "rms_norm_eps", "max_position_embeddings", "bos_token_id", "eos_token_id",
-                          "torch_dtype", "topk", "moe_scaling", "adapter_dim", "num_experts"}) {
+  for (const char* key : {"model_type", "topk", "moe_scaling", "adapter_dim", "num_experts"}) {
     json without = config;
+    without.erase("architectures");
     without.erase(key);
     CHECK(error_of(without.dump()) == std::string("field ") + key + " is missing");
     without[key] = nullptr;
@@ -204,15 +354,12 @@ TEST_CASE("missing and contradictory fields are named") {
     other[key] = value;
     return error_of(other.dump());
   };
-  const std::int64_t heads = config["num_attention_heads"], experts = config["num_experts"],
-                     vocabulary = config["vocab_size"];
+  const std::int64_t heads = config["num_attention_heads"], experts = config["num_experts"];
   CHECK(changed("num_key_value_heads", heads + 1) ==
         "num_key_value_heads = " + std::to_string(heads + 1) +
             " does not divide num_attention_heads = " + std::to_string(heads));
   CHECK(changed("topk", experts + 1) ==
         "topk = " + std::to_string(experts + 1) + " exceeds num_experts = " + std::to_string(experts));
-  CHECK(changed("eos_token_id", vocabulary) == "eos_token_id = " + std::to_string(vocabulary) +
-                                                   " is no token of a vocabulary of " + std::to_string(vocabulary));
   CHECK(changed("head_dim", 7) == "the head dimension 7 is odd; rotary embedding turns pairs of elements");
   CHECK(error_of("[1]") == "not a JSON object");
   CHECK(error_of("{").starts_with("not valid JSON: "));

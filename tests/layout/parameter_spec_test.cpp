@@ -56,6 +56,24 @@ TEST_CASE("slices cover a tensor once per replica, and replicas are the ranks wi
   }
 }
 
+TEST_CASE("rows of a frozen tensor that TP does not divide leave the last parts short") {
+  const ParameterSpec spec{.name = "frozen", .shape = {13, 2}, .split = Split{0, Axis::tp}};
+  for (const auto& [tp, wanted] : std::vector<std::pair<int, std::vector<std::int64_t>>>{
+           {1, {13}}, {2, {7, 6}}, {4, {4, 4, 4, 1}}, {6, {3, 3, 3, 3, 1, 0}}, {8, {2, 2, 2, 2, 2, 2, 1, 0}}}) {
+    std::int64_t begin = 0;
+    for (int rank = 0; rank < tp; ++rank) {
+      const Rectangle slice = slice_of(spec, Grid(tp, rank, {tp, 1}));
+      CHECK(slice.offset == Shape{begin, 0});
+      CHECK(slice.extent == Shape{wanted[static_cast<std::size_t>(rank)], 2});
+      begin += slice.extent[0];
+    }
+    CHECK(begin == 13);
+  }
+  ParameterSpec trained = spec;
+  trained.trainable = true;
+  CHECK_THROWS(slice_of(trained, Grid(2, 0, {2, 1})));
+}
+
 TEST_CASE("shared rows cover every tensor in order and differ by at most a row from an equal share") {
   struct Case {
     std::vector<std::int64_t> rows, row_elements;

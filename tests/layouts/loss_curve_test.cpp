@@ -79,6 +79,18 @@ TEST_CASE("What the families add does not change the curve either", "[layouts]")
   compare_layouts({spec, tensors, synthetic.file()}, 4, 4);
 }
 
+TEST_CASE("A vocabulary that TP does not divide gives the same curve", "[layouts]") {
+  start_kernels();
+  family::ModelSpec spec = random_model_spec();
+  for (const bool tied : {false, true}) {
+    spec.tied_embeddings = tied;
+    spec.vocabulary = tied ? 99 : 89;  // 89 at TP 4: 23, 23, 23 and 20; both without near ties at a router
+    const RandomTensors tensors(spec);
+    const SyntheticData synthetic(spec.vocabulary);
+    compare_layouts({spec, tensors, synthetic.file()}, 4, 4);
+  }
+}
+
 TEST_CASE("A rank without a token for any of its experts trains on", "[layouts]") {
   start_kernels();
   family::ModelSpec spec = random_model_spec();

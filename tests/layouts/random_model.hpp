@@ -24,8 +24,6 @@ inline family::ModelSpec random_model_spec() {
   spec.vocabulary = 96;
   spec.norm_eps = 1e-5;
   spec.max_positions = 64;
-  spec.bos = 1;
-  spec.eos = 2;
   spec.pesc = family::Pesc{8, 2, 8, 1.0};
   spec.lora = family::lora_of([] {
     family::LoraOptions options;

@@ -21,8 +21,6 @@ inline family::ModelSpec small_spec() {
   spec.vocabulary = 40;
   spec.norm_eps = 1e-5;
   spec.max_positions = 64;
-  spec.bos = 1;
-  spec.eos = 2;
   spec.pesc = family::Pesc{8, 2, 6, 0.5};
   spec.lora = family::Lora{3, 6, {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}};
   return spec;

@@ -72,8 +72,8 @@ TEST_CASE("damage leads to the checkpoint before, and only the damaged ones are 
   });
   run::ResumePoint point = run.point();
   CHECK(point.choose() == run.step(8));
-  CHECK(point.choose_before(8, "its tensor w is damaged", "s") == run.step(4));
-  point.require_same_store(run.step(4), run.step(0), "s");
+  CHECK(point.choose_before(8, "its tensor w is damaged", {"", "s"}) == run.step(4));
+  point.require_same_store(run.step(4), run.step(0), {"", "s"});
   run.world->barrier("chosen");
   CHECK(fs::exists(run.step(12)));  // not before nothing can refuse the start any more
   if (run.world->rank() == 0) point.set_aside_damaged();
@@ -83,7 +83,7 @@ TEST_CASE("damage leads to the checkpoint before, and only the damaged ones are 
     CHECK(fs::exists(run.step(step).string() + ".set-aside"));
   }
   CHECK(fs::exists(run.step(4)));
-  CHECK(point.choose_before(4, "so is this", "s") == run.step(0));
+  CHECK(point.choose_before(4, "so is this", {"", "s"}) == run.step(0));
   CHECK(run.point().choose() == run.step(4));
 }
 
@@ -96,9 +96,10 @@ TEST_CASE("damage leads to no other model") {
   });
   run::ResumePoint point = run.point();
   CHECK(point.choose() == run.step(0));
-  expect_refused("would change the model",
-                 [&] { point.require_same_store(run.step(0), run.step(0), "another store"); });
-  point.require_same_store(run.step(0), run.step(0), "the store it was trained with");
+  expect_refused("would change the model", [&] {
+    point.require_same_store(run.step(0), run.step(0), {"", "another store"});
+  });
+  point.require_same_store(run.step(0), run.step(0), {"", "the store it was trained with"});
 }
 
 TEST_CASE("a command takes the checkpoint that checkpoint.step names") {

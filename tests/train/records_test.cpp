@@ -65,6 +65,26 @@ TEST_CASE("steps and warm-up come from the options") {
   CHECK(make_schedule(options, 70).steps == 11);
 }
 
+TEST_CASE("a plan that trains nothing, or never at the full rate, is said so") {
+  const auto line = [](std::int64_t warmup, std::int64_t steps, std::int64_t done) {
+    return without_effect(Schedule{1e-3, warmup, steps}, done).value_or("");
+  };
+  const std::string advice = "; shorten it with train.warmup_steps or train.warmup_ratio, or plan more steps";
+  CHECK(line(1, 1, 0) == "a warm-up of 1 for 1 step leaves none with a rate above 0: nothing is trained" + advice);
+  CHECK(line(9, 5, 0) == "a warm-up of 9 for 5 steps does not end before they do: train.lr is never reached" + advice);
+  CHECK_FALSE(line(5, 5, 3).empty());
+  CHECK(line(4, 5, 0).empty());  // the last one has it
+  CHECK(line(0, 1, 0).empty());
+  CHECK(line(1, 2, 1).empty());
+  CHECK(line(0, 5, 5) ==
+        "nothing is left to train: the plan has 5 steps, and 5 are done; more come from train.steps or "
+        "train.epochs");
+  CHECK_FALSE(line(0, 0, 0).empty());
+  // Nine sequences in batches of 32, one epoch, the published warm-up of 3 %.
+  Options published;
+  CHECK_FALSE(without_effect(make_schedule(published, steps_per_epoch(9, 32)), 0).value_or("").empty());
+}
+
 TEST_CASE("progress survives JSON, and a damaged one is refused with its place") {
   const Progress progress{7, {2, 13}, 123456789012345, 54321, 3};
   const nlohmann::json json = nlohmann::json::parse(progress.to_json().dump());

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/open_packed.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "comm/agreement.hpp"
+#include "commands/start.hpp"
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "data/prepared.hpp"
+#include "io/system_error.hpp"
+
+namespace caravan::commands {
+namespace {
+
+/// The same text for every rank that sees this very file. A copy elsewhere may have its number and its time of change,
+/// but it was made, and nobody can set that, at a moment of its own.
+std::string identity_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) io::throw_system_error("examine", path, errno);
+  return core::concat(status.st_ino, " ", status.st_size, " ", status.st_mtim.tv_sec, ".", status.st_mtim.tv_nsec, " ",
+                      status.st_ctim.tv_sec, ".", status.st_ctim.tv_nsec);
+}
+
+}  // namespace
+
+data::PackedFile open_packed(const Session& session, const std::string& path) {
+  std::optional<data::PackedFile> file;
+  std::string identity;
+  comm::on_all_ranks(session.world, [&] {
+    file.emplace(path, data::PackedFile::Check::header);
+    identity = identity_of(path);
+  });
+  const std::vector<std::string> all = session.world.all_gather_text("find out who verifies a packed file", identity);
+  const auto verifier = std::find(all.begin(), all.end(), identity) - all.begin();
+  comm::on_all_ranks(session.world, [&] {
+    if (verifier == session.world.rank()) file->verify();
+  });
+  require_same_files(session, {{"checksum of " + path, file->fingerprint()}});
+  return std::move(*file);
+}
+
+void warn_of_other_settings(const Session& session, const data::PackedFile& packed) {
+  if (!session.first()) return;
+  std::string others;
+  for (const std::string& other :
+       data::other_settings(packed.metadata(), session.config.data, session.config.train.sequence)) {
+    others += other + "; ";
+  }
+  if (others.empty()) return;
+  core::log_warning(core::concat(packed.path(), " was prepared with other settings: ", others,
+                                 "this run trains on the file as it is: to train on what the settings say, run caravan "
+                                 "prepare again"));
+}
+
+nlohmann::json facts_of(const data::PackedFile& packed) {
+  const std::string metadata =
+      data::to_json(packed.metadata()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return {
+      {"data", packed.fingerprint()}, {"data_content", packed.content()}, {"packed", nlohmann::json::parse(metadata)}};
+}
+
+void require_same_data(const nlohmann::json& state, const std::string& folder, const data::PackedFile& packed) {
+  const std::string content = state.value("data_content", "");
+  const std::string now = content.empty() ? packed.fingerprint() : packed.content();
+  const std::string then = content.empty() ? state.value("data", "") : content;
+  if (now == then) return;
+  core::bad_input("data.packed = ", packed.path(), " is not the file that ", folder, " was trained on (checksums ", now,
+                  " and ", then, "); bring the former back, or train on the new one in another run.folder");
+}
+
+}  // namespace caravan::commands

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/prepared.hpp"
+
+#include "data/prepare.hpp"
+#include "tests/dataset/fixtures.hpp"
+#include "tests/support/catch.hpp"
+
+namespace caravan {
+namespace {
+
+using data::Options;
+using Texts = std::vector<std::string>;
+
+std::string base_folder() { return (test::fixtures() / "llama-tiny").string(); }
+
+std::string records(int count) {
+  std::string lines;
+  for (int i = 0; i < count; ++i) lines += R"({"corpus": "text )" + std::to_string(i) + "\"}\n";
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("a packed file says which settings it was not made by") {
+  test::TemporaryFolder folder;
+  Options options;
+  options.source = folder.write("data.json", records(9));
+  options.packed = folder / "packed";
+  options.held_out_every = 4;
+  CHECK_FALSE(data::prepared(options, 64, base_folder()).there);
+  data::prepare(options, 64, base_folder(), "caravan test");
+  const auto differences = [&](const Options& now, std::int64_t sequence) {
+    const data::Prepared found = data::prepared(now, sequence, base_folder());
+    CHECK(found.there);
+    return found.differences;
+  };
+  CHECK(differences(options, 64) == Texts{});
+  CHECK(differences(options, 128) == Texts{"train.sequence = 128, but it was 64"});
+
+  Options now = options;
+  now.prompt_template = "idae_official";
+  now.packing = "simple";
+  now.max_prompt = 7;
+  CHECK(differences(now, 64) == Texts{"data.template = idae_official, but it was idae",
+                                      "data.packing = simple, but it was none", "data.max_prompt = 7, but it was 0"});
+  now = options;
+  now.held_out_every = 0;
+  CHECK(differences(now, 64) == Texts{"data.held_out_every = 0, but it was 4"});
+  now = options;
+  now.source = folder.write("other.json", records(9));
+  CHECK(differences(now, 64) == Texts{"data.source = " + now.source + ", but it was data.json"});
+  now.source = folder / "gone/data.json";  // who trains need not have it
+  CHECK(differences(now, 64) == Texts{});
+  now.source.clear();
+  CHECK(differences(now, 64) == Texts{});
+  now = options;
+  now.tokenizer = folder.write("tokenizer.model", "another");
+  CHECK(differences(now, 64) == Texts{"the tokenizer is " + now.tokenizer + ", but it was another one"});
+
+  folder.write("data.json", records(10));
+  CHECK(differences(options, 64) == Texts{"data.source = " + options.source + ", which has changed since"});
+  folder.write("data.json", records(9));
+  CHECK(differences(options, 64) == Texts{});
+
+  // The held-out file is of the same run of prepare.
+  now = options;
+  now.packed = folder / "again";
+  now.prompt_template = "idae_official";
+  data::prepare(now, 64, base_folder(), "caravan test");
+  now = options;
+  now.held_out = folder / "again.heldout";
+  CHECK(differences(now, 64) == Texts{now.held_out + " was not made together with " + now.packed});
+  std::filesystem::remove(data::held_out_path(options));
+  CHECK_FALSE(data::prepared(options, 64, base_folder()).there);
+  folder.write("packed", "no packed file");
+  options.held_out_every = 0;
+  CHECK(test::refusal([&] { data::prepared(options, 64, base_folder()); }).find(options.packed) == 0);
+}
+
+}  // namespace caravan
