@@ -281,7 +281,7 @@ TEST_CASE("clipping scales the gradient to the norm that is allowed, and the rep
 
 TEST_CASE("a step whose loss is not finite changes nothing, also not what comes after it") {
   at_few_layouts([](const OnGrid& grid) {
-    const train::Options how = options("batch", 0.01);
+    const train::Options how = options(BalanceScope::batch, 0.01);
     const std::vector<data::TokenBatch> micro = micro_batches(grid.context.grid, false);
     // One trainer meets a bad step between two good ones, the other does not. The rate is constant, and masks depend on
     // tokens alone.
