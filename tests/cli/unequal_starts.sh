@@ -33,7 +33,7 @@ refused -n 1 "$binary" train "$config" : -n 2 "$binary" train "$work/other.ini" 
   'train.lr = 0.003 on ranks 0 and 3, but 0.002 on ranks 1 and 2; train.warmup_steps = 3 on ranks 0 and 3, but 4 on ranks 1 and 2; start all ranks'
 refused -n 1 "$binary" train "$config" : -n 1 "$binary" export "$config" -- 'command = train on rank 0, but export on rank 1'
 verify=("$binary" verify "--model=$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny" --reference=a.safetensors)
-refused -n 1 "${verify[@]}" : -n 1 "${verify[@]}" --precision=bf16 -- '--precision = (none) on rank 0, but bf16 on rank 1'
+refused -n 1 "${verify[@]}" : -n 1 "${verify[@]}" --precision=bf16 -- '--precision = fp32 on rank 0, but bf16 on rank 1'
 # One that rank 0 would not have spoken of.
 refused -n 2 "$binary" train "$config" : -n 1 "$binary" train "$config" --train.lr=2 -- 'rank 2: ' 'train.lr = 2 is out of range'
 say "other settings are named"
