@@ -49,8 +49,8 @@ std::vector<std::string> other_settings(const PackedMetadata& made, const Option
       differences.push_back(core::concat("data.source = ", options.source, ", which has changed since"));
     }
   }
-  compare(differences, "data.template", options.prompt_template, made.template_name);
-  compare(differences, "data.packing", options.packing, made.packing);
+  compare(differences, "data.template", std::string(core::spelling(options.prompt_template)), made.template_name);
+  compare(differences, "data.packing", std::string(core::spelling(options.packing)), made.packing);
   compare(differences, "data.held_out_every", options.held_out_every, made.held_out_every);
   if (made.max_prompt) compare(differences, "data.max_prompt", options.max_prompt, *made.max_prompt);
   compare(differences, "train.sequence", sequence, made.sequence);

@@ -38,8 +38,8 @@ TEST_CASE("a packed file says which settings it was not made by") {
   CHECK(differences(options, 128) == Texts{"train.sequence = 128, but it was 64"});
 
   Options now = options;
-  now.prompt_template = "idae_official";
-  now.packing = "simple";
+  now.prompt_template = data::TemplateKind::idae_official;
+  now.packing = data::Packing::simple;
   now.max_prompt = 7;
   CHECK(differences(now, 64) == Texts{"data.template = idae_official, but it was idae",
                                       "data.packing = simple, but it was none", "data.max_prompt = 7, but it was 0"});
@@ -65,7 +65,7 @@ TEST_CASE("a packed file says which settings it was not made by") {
   // The held-out file is of the same run of prepare.
   now = options;
   now.packed = folder / "again";
-  now.prompt_template = "idae_official";
+  now.prompt_template = data::TemplateKind::idae_official;
   data::prepare(now, 64, base_folder(), "caravan test");
   now = options;
   now.held_out = folder / "again.heldout";
