@@ -74,6 +74,9 @@ std::function<int()> status(const Command& command, const std::vector<std::strin
   if (config.run.folder.empty()) {
     core::bad_input(words[0], " sets no folder in [run]: add it there, or pass --run.folder=...");
   }
+  core::Complaints complaints(config.file);
+  config.checkpoint.check(complaints);
+  complaints.end();
   const Form form = json ? Form::json : shell ? Form::shell : Form::text;
   return [config, form] {
     std::fputs(text_in(form, run::RunFolder(config.run.folder), settings_of(config)).c_str(), stdout);
