@@ -217,7 +217,7 @@ core::ExitCode train_in(const Session& session, run::OpenRun& held, std::optiona
   CheckedStart checked(session, point);
   LoadedRun loaded(session, held, point, checked);
   RunSaver saver(session, loaded.model.grid, loaded.trainer.optimizer(), loaded.store,
-                 checked.data.fingerprints(session.config.evaluate.samples), held.lock());
+                 checked.data.files(session.config.evaluate.samples), held.lock());
   change_run_folder(session, point, checked, loaded, saver);
   const train::Ended ended = train_to_the_end(session, held, checked, loaded, saver, end_of_job);
   const std::string why = why_ended(session, ended);

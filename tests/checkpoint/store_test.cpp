@@ -94,7 +94,7 @@ TEST_CASE("a store that was made again from the same is the same store") {
       reports.push_back(
           checkpoint::write_shard(folder, rank, {test::piece_of(name, shape, DType::f32, layout::whole(shape))}).shard);
     }
-    CHECK(checkpoint::seal(request, static_cast<int>(names.size()), reports).code == core::ExitCode::done);
+    CHECK(checkpoint::commit_shards(request, static_cast<int>(names.size()), reports).code == core::ExitCode::done);
   };
   const std::filesystem::path store = scratch / "step-00000000", trained = scratch / "step-00000005";
   const nlohmann::json facts{{"seed", 1}, {"base", "0123"}};

@@ -25,7 +25,8 @@ TEST_CASE("kernels refuse a device that this build does not compute on") {
   const Execution execution{{.kind = caravan::device::Kind::device, .index = 2, .stream = nullptr}};
   std::string refusal;
   try {
-    sum_of_squares(execution, values.data(), 10);
+    double scratch = 0, sum = 0;
+    sum_of_squares(execution, values.data(), 10, &scratch, &sum);
   } catch (const caravan::core::Error& error) {
     CHECK(error.code() == caravan::core::ExitCode::internal);
     refusal = error.what();
