@@ -4,8 +4,8 @@
 # messages; everything else is taken, and what it does to the run is told.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# refused RUN ARGUMENTS…: exit 2, and the run is as it was, but for the reason in its log.
-files() { find "$work/$1" -type f ! -name log.txt -printf '%p %s %T@\n' | sort; }
+# refused RUN ARGUMENTS…: exit 2, and the run is as it was, but for the reason in its log and in the list of starts.
+files() { find "$work/$1" -type f ! -name log.txt ! -name starts.jsonl -printf '%p %s %T@\n' | sort; }
 refused() {
   local run=$1 ended=0
   shift
