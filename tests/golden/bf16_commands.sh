@@ -16,7 +16,7 @@ for pair in llama-tiny/expected_logits camelidae-tiny/expected; do
 done
 expect 1 1 verify "--model=$fixtures/llama-tiny" "--reference=$fixtures/camelidae-tiny/expected.safetensors" --precision=bf16
 expect 2 1 verify "${flags[@]:0:2}" --precision=fp8
-expect_output 'train.precision = fp8 is not a choice; use bf16 or fp32'
+expect_output 'precision = fp8 is not a choice; use bf16 or fp32'
 say "verify tells rounding from a difference"
 
 make_origin 4 0 2 2 2 bf16
