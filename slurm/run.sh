@@ -69,7 +69,9 @@ done
 [ -r "$config" ] || stop 2 "cannot read the configuration $config; set CARAVAN_PREFIX to the folder that holds inputs/, or give its path"
 
 program=${CARAVAN:-}
-for candidate in "$prefix/bin/caravan" "$prefix/build/caravan" "$prefix/../../bin/caravan" "$(command -v caravan)"; do
+candidates=("$prefix/bin/caravan" "$prefix/build/caravan")
+[[ $prefix != */share/caravan ]] || candidates+=("${prefix%/share/caravan}/bin/caravan")
+for candidate in "${candidates[@]}" "$(command -v caravan)"; do
   [ -n "$program" ] || [ ! -x "$candidate" ] || program=$candidate
 done
 [ -x "$program" ] || stop 2 "the program caravan was not found below $prefix; set CARAVAN_PREFIX, or CARAVAN to its path"
@@ -89,7 +91,7 @@ for part in queue run_folder; do
 done
 
 # The program here, without ranks: the batch shell is no rank, whatever Slurm sets for it.
-alone() { env -u SLURM_PROCID "$program" "$@"; }
+alone() { env -u SLURM_PROCID "$@"; }
 ask
 run=${facts[run_folder]:-}
 [ -n "$run" ] || stop 2 "the configuration was refused"
@@ -147,6 +149,7 @@ remind() {
 # shellcheck disable=SC2317  # a trap calls it
 on_late_ranks() {
   [ -n "$launcher" ] || return 0
+  longest_answer=5
   if look_at_restart; then queue_again 75 "the ranks have not stopped, and the job's end is near"; fi
   say "the ranks have not stopped, and the job's end is near; $refusal; not queued again"
 }

@@ -3,13 +3,15 @@
 # What slurm/run.sh finds and keeps in the run folder: which stages are done, which job it belongs to, how often it was
 # started.
 
-# ask: what caravan status says of the run, in facts. False when it cannot tell all, as while the storage is away.
+# ask: what caravan status says of the run, in facts. False when it cannot tell all, as while the storage is away. It is
+# waited for $longest_answer seconds, few when the job's end is near.
 declare -A facts=()
+longest_answer=120
 ask() {
-  local answer name value told=0
-  answer=$(alone status "$config" ${settings[@]+"${settings[@]}"} --shell) || told=$?
+  local answer line told=0
+  answer=$(alone timeout -k 2 "$longest_answer" "$program" status "$config" ${settings[@]+"${settings[@]}"} --shell) || told=$?
   facts=()
-  while IFS='=' read -r name value; do [ -z "$name" ] || facts[$name]=$value; done <<<"$answer"
+  while IFS= read -r line; do [ -z "${line%%=*}" ] || facts[${line%%=*}]=${line#*=}; done <<<"$answer"
   return "$told"
 }
 
@@ -28,10 +30,20 @@ on_disk() {
   done
 }
 
-# Whether a stage's result is there and whole.
+# Whether a stage's result is there and whole. While that cannot be told, the stage is not begun again: what is there may
+# be what a run needs.
 is_done() {
-  ask || return 1
-  [ "${facts[$1_done]:-}" = yes ] || return 1
+  local told last=$((SECONDS + patience))
+  while :; do
+    told=0
+    ask || told=$?
+    [ -z "${facts[$1_done]:-}" ] || break
+    [ "$told" -ne 2 ] || stop 2 "caravan status was refused"
+    [ "$SECONDS" -lt "$last" ] || queue_again 76 "caravan status does not tell whether $1 is done (exit $told)"
+    say "caravan status does not tell whether $1 is done (exit $told)"
+    sleep 1
+  done
+  [ "${facts[$1_done]}" = yes ] || return 1
   [ "$1" != export ] || [ -z "${facts[export_problem]:-}" ] || stop 1 "${facts[export_problem]}"
 }
 
@@ -77,15 +89,22 @@ here=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}  # this allocation
 look_at_restart() {
   local before
   ask || true
-  now=${facts[progress]:-0}  # grows with what a restart would find
+  now=${facts[progress]:-}  # grows with what a restart would find; empty while that cannot be told
   # A file that cannot be read, or was torn when a node lost power, is no licence to start for ever.
   restarts=${SLURM_RESTART_COUNT:-0} fruitless=0 began=$here refusal=''
   if [[ $(cat -- "$state" 2>/dev/null) =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)\ ?([^ ]*)$ ]]; then
     restarts=${BASH_REMATCH[1]} fruitless=${BASH_REMATCH[2]} before=${BASH_REMATCH[3]}
-    if [ "$now" -gt "$before" ]; then fruitless=0; elif [ "$restarts" -gt 0 ]; then fruitless=$((fruitless + 1)); fi
+    if [ -z "$now" ]; then
+      now=$before
+    elif [ "$now" -gt "$before" ]; then
+      fruitless=0
+    elif [ "$restarts" -gt 0 ]; then
+      fruitless=$((fruitless + 1))
+    fi
     [ "$fruitless" -eq 0 ] || began=${BASH_REMATCH[4]}
     restarts=$((restarts + 1))
   fi
+  now=${now:-0}
   [ "$fruitless" -lt 2 ] || refusal="no newer checkpoint in two restarts in a row"
   [ "$restarts" -le "$most_restarts" ] || refusal="restarted $most_restarts times already (CARAVAN_MAX_RESTARTS)"
   [ -z "$refusal" ]

@@ -149,6 +149,19 @@ body "RUN=$run"
 expect_said "the storage of $run does not answer: "
 expect_requeued
 
+begin cannot_tell  # whether a stage is done: it is not begun again
+cat >"$CASE/caravan" <<TEXT
+#!/usr/bin/env bash
+if [ -e "$CASE/asked" ]; then exit 76; fi
+touch "$CASE/asked"
+exec "$binary" "\$@"
+TEXT
+chmod +x "$CASE/caravan"
+body "CARAVAN=$CASE/caravan"
+expect_said "caravan status does not tell whether train is done (exit 76)"
+expect_not_called srun train
+expect_requeued
+
 begin storage_full
 ln -s /dev/full "$run/restarts-1000.next"
 body
