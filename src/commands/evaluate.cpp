@@ -40,7 +40,7 @@ int evaluate(const Session& session) {
   const auto watchdog =
       comm::start_watchdog_beside(session.world, session.run_folder() / "evaluate", config.watchdog.seconds);
   const Start start = open_chosen(session);
-  const data::PackedFile held_out = open_packed(session, data::held_out_path(config.data));
+  const data::PackedFile held_out = std::move(open_packed(session, {data::held_out_path(config.data)}).front());
   std::optional<data::Tokenizer> tokenizer;
   comm::on_all_ranks(session.world, [&] {
     tokenizer.emplace(start.store.string());

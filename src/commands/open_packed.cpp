@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <optional>
 
 #include "comm/agreement.hpp"
@@ -26,9 +27,8 @@ std::string identity_of(const std::string& path) {
                       status.st_ctim.tv_sec, ".", status.st_ctim.tv_nsec);
 }
 
-}  // namespace
-
-data::PackedFile open_packed(const Session& session, const std::string& path) {
+/// The file; its bytes are verified by the lowest rank that sees this very one.
+data::PackedFile open_verified(const Session& session, const std::string& path) {
   std::optional<data::PackedFile> file;
   std::string identity;
   comm::on_all_ranks(session.world, [&] {
@@ -40,8 +40,24 @@ data::PackedFile open_packed(const Session& session, const std::string& path) {
   comm::on_all_ranks(session.world, [&] {
     if (verifier == session.world.rank()) file->verify();
   });
-  require_same_files(session, {{"checksum of " + path, file->fingerprint()}});
   return std::move(*file);
+}
+
+}  // namespace
+
+std::vector<data::PackedFile> open_packed(const Session& session, const std::vector<std::string>& paths) {
+  std::vector<data::PackedFile> files;
+  std::map<std::string, std::string> checksums;
+  for (const std::string& path : paths) {
+    files.push_back(open_verified(session, path));
+    checksums["checksum of " + path] = files.back().fingerprint();
+  }
+  std::vector<comm::Fact> facts;
+  for (const std::string& path : paths) {
+    if (const auto found = checksums.extract("checksum of " + path)) facts.push_back({found.key(), found.mapped()});
+  }
+  require_same_files(session, facts);
+  return files;
 }
 
 void warn_of_other_settings(const Session& session, const data::PackedFile& packed) {

@@ -3,16 +3,17 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "commands/session.hpp"
 #include "data/packed_file.hpp"
 
 namespace caravan::commands {
 
-/// Opens a packed file on all ranks, which must find the same one. Its bytes are read and verified once: by the lowest
-/// rank that sees this very file, so that a copy on a node of its own is verified there. Collective. Throws AgreedError
-/// as PackedFile does.
-data::PackedFile open_packed(const Session& session, const std::string& path);
+/// Opens packed files on all ranks, which must find the same ones; a path may stand there twice. Their bytes are read
+/// and verified once: by the lowest rank that sees this very file, so that a copy on a node of its own is verified
+/// there. Collective. Throws AgreedError as PackedFile does, and (exit 2) one message with all files that differ.
+std::vector<data::PackedFile> open_packed(const Session& session, const std::vector<std::string>& paths);
 
 /// Says on rank 0 which settings of [data] the file was not prepared with; training goes on with the file.
 void warn_of_other_settings(const Session& session, const data::PackedFile& packed);

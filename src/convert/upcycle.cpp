@@ -25,6 +25,7 @@
 #include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
 #include "run/locked_folder.hpp"
+#include "run/shared_folder.hpp"
 
 namespace caravan::convert {
 namespace {
@@ -169,6 +170,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
     comm::on_all_ranks(world, [&] {
       if (world.rank() == 0) folder.emplace(request.folder);
     });
+    run::require_shared(world, request.folder, "the folder of step 0");
     report.already_there = agree_is_there(world, request.folder, save.state["upcycle"]);
   }
   if (!report.already_there) {

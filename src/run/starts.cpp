@@ -78,7 +78,11 @@ StartLog::StartLog(std::filesystem::path file, std::int64_t began, const std::op
     : file_(std::move(file)) {
   const LockHolder self = this_process();
   std::vector<json> lines;
-  if (former) {
+  // Only of the start that the newest line is of: a holder that was lost before its log began has no line.
+  const std::vector<StartRecord> earlier = read_starts(file_);
+  const bool recorded = former && !earlier.empty() && !earlier.back().end && earlier.back().pid == former->pid &&
+                        earlier.back().host == former->host;
+  if (recorded) {
     lines.push_back({{"event", "lost"},
                      {"time", former->heartbeat},
                      {"why", "it was killed, or its node was lost: " + describe(*former)}});

@@ -40,7 +40,9 @@ std::optional<std::int64_t> last_step(const fs::path& metrics) {
 }
 
 bool runs(const Status& status) {
-  return status.hold.state == Hold::State::held && !status.starts.empty() && !status.starts.back().end;
+  if (status.hold.state != Hold::State::held || status.starts.empty() || status.starts.back().end) return false;
+  const StartRecord& newest = status.starts.back();
+  return status.hold.holder && status.hold.holder->pid == newest.pid && status.hold.holder->host == newest.host;
 }
 
 // When the newest start ended, as far as the lock tells it, or now if it runs.

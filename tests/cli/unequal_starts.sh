@@ -83,7 +83,9 @@ say "another checkpoint, model or missing configuration is named"
 
 # Copies of the run folder would go apart, however equal they are now.
 refused "${nodes[@]}" train config.ini -- "error (rank 0 of 2): rank 1: on $(uname -n), run.folder = run is $work/node1/run, which does not hold the lock" \
-  "made in $work/node0/run on $(uname -n); all ranks need the same run folder"
+  "made in $work/node0/run on $(uname -n); all ranks need the same folder"
+refused "${nodes[@]}" upcycle config.ini --run.folder=other -- \
+  "which does not hold the lock that rank 0 has made in $work/node0/other/checkpoints/step-00000000 on $(uname -n); all ranks need the same folder"
 say "run folders of each node's own are named"
 
 # Copies of models and data that are the same do; what may differ is told.
