@@ -72,7 +72,8 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, std::int6
   const std::int64_t count = targets.rows.size(0);
   at::Tensor dx = gradient ? at::zeros_like(all) : at::Tensor();
   TokenLoss result{{}, at::zeros({}, x.options().dtype(at::kDouble))};
-  for (std::int64_t begin = 0; begin < count; begin += chunk_tokens) {
+  // At least once, also without a target: every TP group makes the same calls, whatever its tokens.
+  for (std::int64_t begin = 0; begin == 0 || begin < count; begin += chunk_tokens) {
     const std::int64_t size = std::min(chunk_tokens, count - begin);
     const at::Tensor rows = targets.rows.narrow(0, begin, size);
     at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);

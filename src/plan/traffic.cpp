@@ -52,7 +52,8 @@ void StepTraffic::sum(const Group& group, const char* operation, std::int64_t el
   if (group.size == 1) return;
   const std::int64_t part = elements / group.size + (group.rank < elements % group.size ? 1 : 0);
   Sent& sent = sent_[key(group.name, operation)];
-  sent.messages += 2 * (group.size - 1);
+  const std::int64_t parts = std::min<std::int64_t>(elements, group.size);  // that are not empty
+  sent.messages += parts - (part > 0 ? 1 : 0) + (part > 0 ? group.size - 1 : 0);
   sent.bytes += element_bytes * (elements - part + (group.size - 1) * part);
 }
 
@@ -112,7 +113,7 @@ void StepTraffic::micro_step(const MicroStep& step, const std::vector<ExchangeRo
   to_all(tp(), "reduce embeddings", 1, rows);
   linears(shard);
   to_all(tp(), "gather input of the head", 1, rows);
-  for (std::int64_t begin = 0; begin < step.targets; begin += head_tokens) {
+  for (std::int64_t begin = 0; begin == 0 || begin < step.targets; begin += head_tokens) {
     const std::int64_t chunk = std::min(head_tokens, step.targets - begin);
     sum(tp(), "maximum of logits", chunk, 4);
     sum(tp(), "sums of logits", 2 * chunk, 4);

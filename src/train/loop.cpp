@@ -15,16 +15,18 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// computed: what the step's collectives should send; null: not wanted.
-StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global, Progress& progress,
-                        plan::Traffic* computed) {
+std::vector<data::TokenBatch> micro_batches_of(const LoopParts& parts, const data::GlobalBatch& global) {
   std::vector<data::TokenBatch> micro_batches;
   for (std::int64_t m = 0; m < parts.batches.accumulation(); ++m) {
     micro_batches.push_back(parts.batches.micro_batch(global, m, parts.context.grid.dp_rank()));
   }
+  return micro_batches;
+}
+
+StepReport compute_step(const LoopParts& parts, const data::GlobalBatch& global,
+                        const std::vector<data::TokenBatch>& micro_batches, Progress& progress) {
   const StepReport report =
       parts.trainer.step(progress.step + 1, micro_batches, {global.tokens, global.targets}, progress.skipped);
-  if (computed && !report.skipped) *computed = parts.trainer.traffic(micro_batches);
   ++progress.step;
   if (report.skipped) ++progress.skipped;
   progress.tokens += report.tokens;
@@ -74,15 +76,19 @@ class Loop {
     watch::activity().enter_step(progress_.step + 1);
     parts_.trainer.clock().begin(Phase::data);
     const data::GlobalBatch global = parts_.batches.next(progress_.position);
-    plan::Traffic computed;
-    const StepReport report = compute_step(parts_, global, progress_, profiler_ ? &computed : nullptr);
+    const std::vector<data::TokenBatch> micro_batches = micro_batches_of(parts_, global);
+    const StepReport report = compute_step(parts_, global, micro_batches, progress_);
     const double seconds = seconds_since(start);
     saves_.stepped(stopwatch.seconds());
 
     StepExtras extras;
     extras.irregular = guard_.look_at(report, global);
     if (parts_.slow_ranks) extras.slowest = parts_.slow_ranks->after_step(progress_.step);
-    if (profiler_) extras.profile = profiler_->step(seconds, report.phases, computed);
+    if (profiler_) {
+      // A step that is skipped sends less than the formulas say.
+      const plan::Traffic computed = report.skipped ? plan::Traffic() : parts_.trainer.traffic(micro_batches);
+      extras.profile = profiler_->step(seconds, report.phases, computed);
+    }
     const std::optional<double> held_out_loss = held_out_loss_if_due();
     parts_.alive();
 

@@ -62,6 +62,7 @@ struct Case {
   std::string name;
   family::ModelSpec spec = random_model_spec();
   train::Options options{};
+  bool idle = false;  // the last rank of several has no token at all, else none in the second micro-step
 };
 
 Case plain_case() {
@@ -88,6 +89,7 @@ std::vector<Case> other_cases() {
     c.options.balance_scope = model::BalanceScope::sequence;
     c.options.capacity = 0.75;
   });
+  add("a rank without tokens", [](Case& c) { c.idle = true; });
   add("some updates", [](Case& c) { c.spec.lora->targets = {"q_proj", "o_proj", "up_proj"}; });
   add("no adapters, updates of rows alone", [](Case& c) {
     c.spec.pesc.reset();
@@ -96,13 +98,13 @@ std::vector<Case> other_cases() {
   return cases;
 }
 
-/// Two micro-steps; the last rank of several has no token in the second one.
-std::vector<data::TokenBatch> micro_batches_of(const layout::Grid& grid, std::int64_t vocabulary) {
+/// Two micro-steps.
+std::vector<data::TokenBatch> micro_batches_of(const layout::Grid& grid, const Case& test) {
   std::vector<data::TokenBatch> micro;
   for (std::uint64_t m = 0; m < 2; ++m) {
-    const bool idle = m == 1 && grid.dp() > 1 && grid.dp_rank() == grid.dp() - 1;
+    const bool idle = (m == 1 || test.idle) && grid.dp() > 1 && grid.dp_rank() == grid.dp() - 1;
     const auto key = static_cast<std::uint64_t>(grid.dp_rank()) + 1000 * m;
-    micro.push_back(idle ? data::TokenBatch() : random_batch({9, 17, 4}, key, vocabulary));
+    micro.push_back(idle ? data::TokenBatch() : random_batch({9, 17, 4}, key, test.spec.vocabulary));
   }
   return micro;
 }
@@ -165,7 +167,7 @@ void check_step(const Case& test, int tp, int ep) {
   const model::Decoder decoder(context, test.spec, parameters);
   train::Trainer trainer(context, decoder, parameters, test.options, /*lora_dropout=*/0.1,
                          train::make_schedule(test.options, 0));
-  const std::vector<data::TokenBatch> micro = micro_batches_of(context.grid, test.spec.vocabulary);
+  const std::vector<data::TokenBatch> micro = micro_batches_of(context.grid, test);
   Traffic expected = formulas_for(test, context, decoder, parameters, micro);
 
   const Traffic before = booked(on.groups);
