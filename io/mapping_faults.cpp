@@ -43,16 +43,15 @@ std::mutex& list_mutex() {
   ::_exit(static_cast<int>(core::ExitCode::peer_lost));
 }
 
-extern "C" void handle_bus_error(int number, siginfo_t* info, void* context) {
+extern "C" void handle_bus_error(int number, siginfo_t* info, void* /*context*/) {
   const auto* at = static_cast<const std::byte*>(info->si_addr);
   for (const auto* one = info->si_code == BUS_ADRERR ? first.load() : nullptr; one != nullptr; one = one->next) {
     const std::byte* begin = one->begin;
     if (begin != nullptr && at >= begin && at < one->end) end_process(one->message);
   }
-  if ((former.sa_flags & SA_SIGINFO) != 0) return former.sa_sigaction(number, info, context);
-  if (former.sa_handler != SIG_DFL && former.sa_handler != SIG_IGN) return former.sa_handler(number);
-  ::signal(number, SIG_DFL);
-  if (info->si_code <= 0) ::raise(number);  // sent by a process; else the instruction faults again
+  // Whatever was done before is done again, with its own flags: when this returns, the instruction faults again.
+  ::sigaction(number, &former, nullptr);
+  if (info->si_code <= 0) ::raise(number);  // it was sent by a process
 }
 
 void handle_bus_errors() {

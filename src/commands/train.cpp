@@ -28,8 +28,11 @@ struct OpenData {
 
   OpenData(const Session& session, const Start& start, int dp_size) {
     const config::Config& config = session.config;
-    packed.emplace(open_packed(session, config.data.packed));
-    if (config.evaluate.every > 0) held_out.emplace(open_packed(session, data::held_out_path(config.data)));
+    std::vector<std::string> paths{config.data.packed};
+    if (config.evaluate.every > 0) paths.push_back(data::held_out_path(config.data));
+    std::vector<data::PackedFile> files = open_packed(session, paths);
+    packed.emplace(std::move(files.front()));
+    if (files.size() > 1) held_out.emplace(std::move(files.back()));
     comm::on_all_ranks(session.world, [&] {
       require_same_tokens(*packed, start);
       if (packed->metadata().sequence > config.train.sequence) {
@@ -94,7 +97,8 @@ Start open_same_model(const Session& session, run::ResumePoint& point) {
   return start;
 }
 
-/// A start whose settings, files and layout are checked: nothing of them refuses it. It has written nothing.
+/// A start whose settings, files and layout are checked. It has written nothing. What can still refuse it is a
+/// checkpoint that proves to be damaged, where the one before it does not go with the settings, or too little memory.
 struct CheckedStart {
   Start start;
   OpenData data;
@@ -220,12 +224,11 @@ core::ExitCode train_in(const Session& session, run::OpenRun& held, std::optiona
                  checked.data.files(session.config.evaluate.samples), held.lock());
   change_run_folder(session, point, checked, loaded, saver);
   const train::Ended ended = train_to_the_end(session, held, checked, loaded, saver, end_of_job);
-  const std::string why = why_ended(session, ended);
   const core::ExitCode code = ended == train::Ended::stopped ? core::ExitCode::requeue : core::ExitCode::done;
   // All ranks are here and all is on disk. A node, a network or a storage that goes now holds the job up no longer.
   constexpr double longest_end = 20;  // seconds
   core::leave_within(longest_end, code, "");
-  held.ended(code, why, loaded.progress.step);
+  held.ended(code, why_ended(session, ended), loaded.progress.step);
   if (ended == train::Ended::finished) {
     core::log("finished: ", loaded.progress.step, " steps, ", loaded.progress.tokens, " tokens, ",
               loaded.progress.response_tokens, " of them responses");
@@ -243,6 +246,8 @@ int train(const Session& session) {
     return static_cast<int>(train_in(session, held, end_of_job));
   } catch (...) {
     const comm::Failure failure = comm::attempt([] { throw; });
+    constexpr double longest_end = 60;  // seconds: the storage of the run folder may be what failed
+    core::leave_within(longest_end, failure.code, session.first() ? failure.message : "");
     held.ended(failure.code, failure.message);
     throw;
   }

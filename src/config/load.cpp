@@ -77,11 +77,12 @@ Config load(const std::string& file, const std::vector<std::string>& command_lin
 
 Request read_request(const std::string& command, const std::vector<std::string>& arguments) {
   Request request;
-  std::vector<Field> fields = fields_of(request.config);
   FieldList switches("");
   switches("dump-config", request.dump, core::flag(), "print the complete configuration and stop");
   switches("profile", request.config.train.profile, core::flag(), "short for --train.profile=true");
-  for (Field& field : switches.take()) fields.push_back(std::move(field));
+  // Before the settings: of two names as near to a misspelt one the last is offered, which is a setting's then.
+  std::vector<Field> fields = switches.take();
+  for (Field& field : fields_of(request.config)) fields.push_back(std::move(field));
   Assigner assigner(std::move(fields), "setting ", exclusives_of(request.config));
   const CommandLine line = assigner.split(from_command_line, arguments);
   refuse_errors(assigner.errors());

@@ -90,9 +90,12 @@ void read_base(const ConfigFields& fields, const Family& family, ModelSpec& spec
     warn_of_ignored(fields, family, "mlp_bias", false);
   }
   if (mistral) {
-    // null says that there is no window; without the field, there is that of Mistral 7B.
-    spec.window =
-        fields.mentions("sliding_window") ? fields.whole_or("sliding_window", 1, 0) : defaults_of(family).window;
+    // null says that there is no window; without the field, there is that of Mistral 7B. A step 0 without it was made
+    // by a version that took that for none.
+    const bool old_step_0 = fields.json().contains("caravan");
+    spec.window = fields.mentions("sliding_window") ? fields.whole_or("sliding_window", 1, 0)
+                  : old_step_0                      ? 0
+                                                    : defaults_of(family).window;
   } else if (llama) {
     warn_of_ignored(fields, family, "sliding_window", nullptr);
   }
@@ -257,6 +260,9 @@ std::string crafted_config(const std::string& base_config, const ModelSpec& spec
   json["adapter_dim"] = spec.pesc->adapter_dim;
   json["moe_scaling"] = spec.pesc->scaling;
   set_rotary_base(json, spec.rotary.theta);
+  if (family_of(spec.model_type).dense == "mistral") {
+    json["sliding_window"] = spec.window > 0 ? nlohmann::json(spec.window) : nlohmann::json();
+  }
   if (json.value("torch_dtype", nlohmann::json()).is_null() && json.value("dtype", nlohmann::json()).is_null()) {
     json["torch_dtype"] = core::name_of(spec.dtype);  // there are no tensors beside it to look at
   }
