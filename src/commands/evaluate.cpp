@@ -44,7 +44,7 @@ int evaluate(const Session& session) {
   std::optional<data::Tokenizer> tokenizer;
   comm::on_all_ranks(session.world, [&] {
     tokenizer.emplace(start.store.string());
-    require_same_tokens(held_out, start);
+    require_same_tokens(held_out, *tokenizer, start);
   });
   Model model(session, start);
   load_trainable(session, model, *start.reader);

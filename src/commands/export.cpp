@@ -69,7 +69,7 @@ CheckTexts choose_texts(const Session& session, const Start& start) {
     if ((data.packed.empty() && data.held_out.empty()) || !fs::exists(path)) return;
     try {
       const data::PackedFile file(path.string());
-      require_same_tokens(file, start);
+      require_same_tokens(file, data::Tokenizer(start.store.string()), start);
       check = held_out_texts(file);
     } catch (const core::Error& error) {
       if (!checkpoint::is_damage(error)) throw;  // a storage that fails says nothing of the file

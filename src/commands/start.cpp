@@ -3,7 +3,6 @@
 
 #include "core/checksum.hpp"
 #include "core/stop_request.hpp"
-#include "data/tokenizer.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
@@ -63,8 +62,7 @@ layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,
   return {session.world.size(), session.world.rank(), layout};
 }
 
-void require_same_tokens(const data::PackedFile& file, const Start& start) {
-  const data::Tokenizer tokenizer(start.store.string());
+void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& tokenizer, const Start& start) {
   if (tokenizer.fingerprint() != file.metadata().tokenizer) {
     core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(),
                     ", the model's; run caravan prepare again");
