@@ -8,7 +8,7 @@ usage() {
   cat <<'TEXT'
 scripts/build.sh [--preset cpu|debug] [--program] [--jobs N]
   --preset NAME  cpu (default, into build/) or debug (sanitizers, into build-debug/)
-  --program      compile the program alone, without the tests: less than half of the time
+  --program      compile the program alone, without the tests
   --jobs N       compile N files at once (default: one per core, fewer where memory is short)
 Logs of each stage: build/packages.log, build/libtorch.log and, in the preset's folder, configure.log and compile.log;
 how long each took, in seconds: stages.txt there.

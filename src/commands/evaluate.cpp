@@ -38,7 +38,7 @@ void show(const std::string& title, const std::string& text) {
 int evaluate(const Session& session) {
   const config::Config& config = session.config;
   const auto watchdog =
-      comm::start_watchdog_beside(session.world, session.run_folder() / "evaluate", config.watchdog.seconds);
+      comm::start_watchdog_beside(session.world, session.run().watchdog_of("evaluate"), config.watchdog.seconds);
   const Start start = open_chosen(session);
   const data::PackedFile held_out = std::move(open_packed(session, {data::held_out_path(config.data)}).front());
   std::optional<data::Tokenizer> tokenizer;

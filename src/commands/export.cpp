@@ -219,7 +219,7 @@ void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
 
 int export_checkpoint(const Session& session) {
   const auto watchdog =
-      comm::start_watchdog_beside(session.world, session.run_folder() / "export", session.config.watchdog.seconds);
+      comm::start_watchdog_beside(session.world, session.run().watchdog_of("export"), session.config.watchdog.seconds);
   const Start start = open_chosen(session);
   const fs::path folder = folder_of(session, start.reader->step());
   comm::on_all_ranks(session.world, [&] {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
 #include <optional>
 
 #include "comm/agreement.hpp"
@@ -47,14 +46,10 @@ data::PackedFile open_verified(const Session& session, const std::string& path) 
 
 std::vector<data::PackedFile> open_packed(const Session& session, const std::vector<std::string>& paths) {
   std::vector<data::PackedFile> files;
-  std::map<std::string, std::string> checksums;
-  for (const std::string& path : paths) {
-    files.push_back(open_verified(session, path));
-    checksums["checksum of " + path] = files.back().fingerprint();
-  }
   std::vector<comm::Fact> facts;
   for (const std::string& path : paths) {
-    if (const auto found = checksums.extract("checksum of " + path)) facts.push_back({found.key(), found.mapped()});
+    files.push_back(open_verified(session, path));
+    facts.push_back({"checksum of " + path, files.back().fingerprint()});
   }
   require_same_files(session, facts);
   return files;

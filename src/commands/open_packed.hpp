@@ -10,7 +10,7 @@
 
 namespace caravan::commands {
 
-/// Opens packed files on all ranks, which must find the same ones; a path may stand there twice. Their bytes are read
+/// Opens packed files on all ranks, which must find the same ones. Their bytes are read
 /// and verified once: by the lowest rank that sees this very file, so that a copy on a node of its own is verified
 /// there. Collective. Throws AgreedError as PackedFile does, and (exit 2) one message with all files that differ.
 std::vector<data::PackedFile> open_packed(const Session& session, const std::vector<std::string>& paths);

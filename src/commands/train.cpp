@@ -11,7 +11,6 @@
 #include "core/build_facts.hpp"
 #include "core/leave.hpp"
 #include "core/log.hpp"
-#include "core/stop_request.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
 #include "layout/placement.hpp"
@@ -109,7 +108,7 @@ struct CheckedStart {
       : start(open_same_model(session, point)), data(session, start, dp_size(session)) {
     comm::on_all_ranks(session.world, [&] { require_same_course(session, start, *data.packed); });
     comm::on_all_ranks(session.world, [&] {
-      if (session.first()) metrics.emplace(session.run_folder(), start.reader->step());
+      if (session.first()) metrics.emplace(session.run().metrics(), start.reader->step());
     });
   }
 
@@ -175,8 +174,8 @@ void change_run_folder(const Session& session, const run::ResumePoint& point, Ch
   }
 }
 
-train::Ended train_to_the_end(const Session& session, run::OpenRun& held, CheckedStart& checked, LoadedRun& loaded,
-                              RunSaver& saver, std::optional<double> end_of_job) {
+train::LoopEnd train_to_the_end(const Session& session, run::OpenRun& held, CheckedStart& checked, LoadedRun& loaded,
+                                RunSaver& saver, std::optional<double> end_of_job) {
   const config::Config& config = session.config;
   Model& model = loaded.model;
   train::SlowRanks slow_ranks(model.groups, config.train.log_every);
@@ -208,13 +207,11 @@ train::Ended train_to_the_end(const Session& session, run::OpenRun& held, Checke
   return train::run_loop(parts, loaded.progress);
 }
 
-/// What the record of starts says of an end in order. Collective.
-std::string why_ended(const Session& session, train::Ended ended) {
-  if (ended == train::Ended::finished) return "all steps are done";
-  const std::int64_t signal = session.world.all_reduce(
-      "agree on what stopped training", static_cast<std::int64_t>(core::StopRequest::signal()), comm::Reduce::max);
-  if (signal == 0) return "stopped before the job's time limit, with a checkpoint";
-  return core::concat("stopped by signal ", signal, ", with a checkpoint");
+/// What the record of starts says of an end in order.
+std::string why_ended(const train::LoopEnd& end) {
+  if (end.how == train::Ended::finished) return "all steps are done";
+  if (end.signal == 0) return "stopped before the job's time limit, with a checkpoint";
+  return core::concat("stopped by signal ", end.signal, ", with a checkpoint");
 }
 
 core::ExitCode train_in(const Session& session, run::OpenRun& held, std::optional<double> end_of_job) {
@@ -224,13 +221,13 @@ core::ExitCode train_in(const Session& session, run::OpenRun& held, std::optiona
   RunSaver saver(session, loaded.model.grid, loaded.trainer.optimizer(), loaded.store,
                  checked.data.files(session.config.evaluate.samples), held.lock());
   change_run_folder(session, point, checked, loaded, saver);
-  const train::Ended ended = train_to_the_end(session, held, checked, loaded, saver, end_of_job);
-  const core::ExitCode code = ended == train::Ended::stopped ? core::ExitCode::requeue : core::ExitCode::done;
+  const train::LoopEnd end = train_to_the_end(session, held, checked, loaded, saver, end_of_job);
+  const core::ExitCode code = end.how == train::Ended::stopped ? core::ExitCode::requeue : core::ExitCode::done;
   // All ranks are here and all is on disk. A node, a network or a storage that goes now holds the job up no longer.
   constexpr double longest_end = 20;  // seconds
   core::leave_within(longest_end, code, "");
-  held.ended(code, why_ended(session, ended), loaded.progress.step);
-  if (ended == train::Ended::finished) {
+  held.ended(code, why_ended(end), loaded.progress.step);
+  if (end.how == train::Ended::finished) {
     core::log("finished: ", loaded.progress.step, " steps, ", loaded.progress.tokens, " tokens, ",
               loaded.progress.response_tokens, " of them responses");
   }

@@ -58,7 +58,7 @@ void StepTraffic::sum(const Group& group, const char* operation, std::int64_t el
 }
 
 void StepTraffic::linears(std::int64_t shard) {
-  const bool full = settings_.recompute == "full", selective = settings_.recompute == "selective";
+  const bool full = settings_.recompute_all, selective = settings_.recompute_some;
   const std::int64_t rows = shard * spec_.hidden * settings_.element_bytes;
   // In each layer a pair of each: attention's and the feed-forward block's.
   const std::int64_t gathers = full ? 4 : selective && spec_.heads >= cheap_heads * spec_.kv_heads ? 3 : 2;
@@ -98,7 +98,7 @@ void StepTraffic::exchange(const ExchangeRows& rows) {
     }
   };
   const std::int64_t row = spec_.hidden * settings_.element_bytes, weight = 4;
-  const bool remade = settings_.recompute != "none", outputs_remade = settings_.recompute == "selective";
+  const bool outputs_remade = settings_.recompute_some, remade = outputs_remade || settings_.recompute_all;
   sent(rows.to, "dispatch routing weights", 1, weight);
   sent(rows.to, "dispatch tokens", remade ? 2 : 1, row);
   sent(rows.from, "collect expert outputs", outputs_remade ? 2 : 1, row);

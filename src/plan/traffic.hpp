@@ -28,7 +28,8 @@ using Traffic = std::map<std::string, Sent>;
 /// The settings of [train] that decide what is sent.
 struct StepSettings {
   std::int64_t element_bytes = 4;    // of activations and weights: 2 in bf16
-  std::string recompute = "none";    // train.recompute
+  bool recompute_some = false;       // train.recompute = selective
+  bool recompute_all = false;        // train.recompute = full
   bool balance_by_sequence = false;  // train.balance_scope = sequence
   bool limited_capacity = false;     // train.capacity > 0
 };

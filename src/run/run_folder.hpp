@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -11,13 +10,6 @@ namespace caravan::run {
 
 /// The name of the lock in any folder that only one process may write into.
 inline constexpr const char* lock_name = "lock";
-
-/// "step-00000120", as the folder of that step's checkpoint is called.
-inline std::string step_name(std::int64_t step) {
-  constexpr std::size_t digits = 8;
-  const std::string number = std::to_string(step);
-  return "step-" + std::string(digits - std::min(digits, number.size()), '0') + number;
-}
 
 /// The names of all that lies in a run folder; docs/run-folder.md says what each file holds. Touches no file.
 class RunFolder {
@@ -34,16 +26,14 @@ class RunFolder {
   /// Which job the folder belongs to, also while that job waits to run again; slurm/run.sh writes it.
   std::filesystem::path job_claim() const { return path_ / "job.lock"; }
   std::filesystem::path stopped_early() const { return path_ / "stopped-early"; }
+  /// Files of the watchdog of train, and of a command that may run beside it ("evaluate").
   std::filesystem::path watchdog() const { return path_ / "watchdog"; }
+  std::filesystem::path watchdog_of(const std::string& command) const { return path_ / command; }
 
   /// What evaluate says of the checkpoint of a step.
-  std::filesystem::path evaluation(std::int64_t step) const {
-    return path_ / ("evaluate-" + step_name(step) + ".json");
-  }
+  std::filesystem::path evaluation(std::int64_t step) const;
   /// Where export puts that checkpoint when export.folder does not say: a whole model, or an adapter.
-  std::filesystem::path exported(std::int64_t step, bool merged) const {
-    return path_ / ((merged ? "export-" : "adapter-") + step_name(step));
-  }
+  std::filesystem::path exported(std::int64_t step, bool merged) const;
 
  private:
   std::filesystem::path path_;

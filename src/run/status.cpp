@@ -7,6 +7,7 @@
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
 #include "io/json_lines.hpp"
+#include "io/metrics_line.hpp"
 #include "run/lock_verdict.hpp"
 
 namespace caravan::run {
@@ -34,9 +35,9 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 std::string text_of(const fs::path& file) { return fs::exists(file) ? first_line(io::read_file(file)) : std::string(); }
 
 std::optional<std::int64_t> last_step(const fs::path& metrics) {
-  const json line = json::parse(io::last_line(metrics), nullptr, false);
-  if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) return std::nullopt;
-  return line["step"].get<std::int64_t>();
+  const auto line = io::MetricsLine::from_json(json::parse(io::last_line(metrics), nullptr, false));
+  if (!line) return std::nullopt;
+  return line->step;
 }
 
 bool runs(const Status& status) {

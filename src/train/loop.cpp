@@ -51,13 +51,13 @@ class Loop {
     if (parts.profile) profiler_.emplace(parts.context.groups);
   }
 
-  Ended run() {
+  LoopEnd run() {
     if (progress_.step < last_) saves_.require_time_for_a_step();
     while (progress_.step < last_ && !saves_.stops()) step_or_finish_save();
-    if (progress_.step == last_) return Ended::finished;
+    if (progress_.step == last_) return {Ended::finished};
     core::log("stopped by ", saves_.why_it_stops(), " after step ", progress_.step, " of ", last_,
               "; the same command goes on from here");
-    return Ended::stopped;
+    return {Ended::stopped, saves_.signal()};
   }
 
  private:
@@ -118,6 +118,6 @@ class Loop {
 
 }  // namespace
 
-Ended run_loop(const LoopParts& parts, Progress& progress) { return Loop(parts, progress).run(); }
+LoopEnd run_loop(const LoopParts& parts, Progress& progress) { return Loop(parts, progress).run(); }
 
 }  // namespace caravan::train

@@ -14,6 +14,12 @@ namespace caravan::train {
 
 enum class Ended { finished, stopped };
 
+/// How the loop came to its end, on all ranks alike.
+struct LoopEnd {
+  Ended how = Ended::finished;
+  std::int64_t signal = 0;  // that stopped it; 0: none did, but perhaps the job's time limit
+};
+
 /// What the loop works with. Hooks are called on every rank at the same step.
 struct LoopParts {
   const parallel::Context& context;
@@ -39,6 +45,6 @@ struct LoopParts {
 /// newest checkpoint is of the last step, except when the deadline left no time to begin another save. `progress` is
 /// moved on. Throws AgreedError (exit 70) when asked to stop, or out of time, before the first step, and what steps and
 /// saves throw; a save that is in progress when all ranks throw together is finished before.
-Ended run_loop(const LoopParts& parts, Progress& progress);
+LoopEnd run_loop(const LoopParts& parts, Progress& progress);
 
 }  // namespace caravan::train

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -12,8 +13,7 @@
 
 namespace caravan::train {
 
-Metrics::Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most)
-    : path_(run_folder / "metrics.jsonl") {
+Metrics::Metrics(std::filesystem::path file, std::int64_t resumed_at_most) : path_(std::move(file)) {
   const auto field = [&](std::size_t number, const nlohmann::json& line, const char* name) {
     if (!line.is_object() || !line.contains(name) || !line[name].is_number_integer()) {
       core::bad_input(path_.string(), ":", number, ": a line without a whole number \"", name, "\": ", line.dump(),

@@ -32,7 +32,7 @@ class Metrics {
   /// Reads what earlier starts wrote and changes nothing, so that this start may still be refused for another reason.
   /// Throws (exit 2) with file:line where a line is not one of a step. Lines that are no JSON, as a node that loses its
   /// power may leave them, are accepted where every step up to `resumed_at_most` stands before them.
-  Metrics(const std::filesystem::path& run_folder, std::int64_t resumed_at_most);
+  Metrics(std::filesystem::path file, std::int64_t resumed_at_most);
 
   /// Cuts the file behind step `resumed_at`: what comes after is computed again. Before everything below but restart().
   /// Throws (exit 2) as the constructor does, where the step is a later one than `resumed_at_most`.

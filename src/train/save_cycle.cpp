@@ -21,7 +21,10 @@ namespace {
 using namespace std::chrono_literals;
 
 // What a rank says to the others, each a number of which the largest counts.
-enum Fact { signal, late, too_late, save_due, unwritten, write_microseconds, hung, all };
+namespace fact {
+constexpr std::size_t signal = 0, late = 1, too_late = 2, save_due = 3, unwritten = 4, write_microseconds = 5, hung = 6;
+constexpr std::size_t all = 7;
+}  // namespace fact
 
 std::string text_of(double seconds) {
   std::array<char, 32> text{};
@@ -34,29 +37,29 @@ std::string text_of(double seconds) {
 void SaveCycle::agree(double ahead, bool saves) {
   Deadline& deadline = settings_.deadline;
   const Writing writing = under_way() ? saver_.look(0ms) : Writing{};
-  std::array<std::int64_t, all> facts{};
-  facts[signal] = core::StopRequest::signal();
-  facts[unwritten] = under_way() && !writing.done;
+  std::array<std::int64_t, fact::all> facts{};
+  facts[fact::signal] = core::StopRequest::signal();
+  facts[fact::unwritten] = under_way() && !writing.done;
   if (world_.rank() == 0) {
-    if (facts[unwritten] != 0) deadline.saving(since_stage_.seconds());
+    if (facts[fact::unwritten] != 0) deadline.saving(since_stage_.seconds());
     const double now = unix_seconds();
-    facts[save_due] = settings_.seconds > 0 && since_begin_.seconds() >= settings_.seconds;
-    facts[late] = !deadline.fits(ahead, under_way() || saves || facts[save_due] != 0, now);
-    facts[too_late] = !deadline.fits_save(now);
+    facts[fact::save_due] = settings_.seconds > 0 && since_begin_.seconds() >= settings_.seconds;
+    facts[fact::late] = !deadline.fits(ahead, under_way() || saves || facts[fact::save_due] != 0, now);
+    facts[fact::too_late] = !deadline.fits_save(now);
   }
-  if (writing.done) facts[write_microseconds] = static_cast<std::int64_t>(writing.seconds * 1e6);
-  facts[hung] = settings_.patience > 0 && facts[unwritten] != 0 && writing.silent > settings_.patience;
-  const bool own_hung = facts[hung] != 0, own_unwritten = facts[unwritten] != 0;
-  world_.all_reduce("agree on stopping", facts.data(), all, core::DType::i64, comm::Reduce::max).wait();
-  if (facts[hung] != 0) end_over_hung_writers(own_hung, own_unwritten);
+  if (writing.done) facts[fact::write_microseconds] = static_cast<std::int64_t>(writing.seconds * 1e6);
+  facts[fact::hung] = settings_.patience > 0 && facts[fact::unwritten] != 0 && writing.silent > settings_.patience;
+  const bool own_hung = facts[fact::hung] != 0, own_unwritten = facts[fact::unwritten] != 0;
+  world_.all_reduce("agree on stopping", facts.data(), fact::all, core::DType::i64, comm::Reduce::max).wait();
+  if (facts[fact::hung] != 0) end_over_hung_writers(own_hung, own_unwritten);
   // Rank 0 learns of a slow peer only through this reduction, so it counts in the next decision.
-  if (facts[unwritten] != 0) deadline.saving(since_stage_.seconds());
-  signal_ = std::max(signal_, facts[signal]);
-  late_ = late_ || facts[late] != 0;
-  agreed_ = {.too_late = facts[too_late] != 0,
-             .save_due = facts[save_due] != 0,
-             .written = facts[unwritten] == 0,
-             .write_seconds = static_cast<double>(facts[write_microseconds]) * 1e-6};
+  if (facts[fact::unwritten] != 0) deadline.saving(since_stage_.seconds());
+  signal_ = std::max(signal_, facts[fact::signal]);
+  late_ = late_ || facts[fact::late] != 0;
+  agreed_ = {.too_late = facts[fact::too_late] != 0,
+             .save_due = facts[fact::save_due] != 0,
+             .written = facts[fact::unwritten] == 0,
+             .write_seconds = static_cast<double>(facts[fact::write_microseconds]) * 1e-6};
 }
 
 void SaveCycle::end_over_hung_writers(bool hung, bool unwritten) {

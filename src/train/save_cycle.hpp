@@ -57,6 +57,8 @@ class SaveCycle {
   /// for. Throws what saves throw; AgreedError (exit 76), naming ranks, when a rank's writing does not go on: there the
   /// process ends here, since a thread that never returns from the system would hold up every other way out.
   SaveTimes after_step(const EndedStep& step);
+  /// That any rank got, which stops the loop; 0: none did.
+  std::int64_t signal() const { return signal_; }
   /// When the step's line has been written, without which its checkpoint must not count: what after_step() waited for
   /// comes to its end.
   void after_line();

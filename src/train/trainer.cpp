@@ -84,9 +84,10 @@ void Trainer::describe_experts(const Totals& totals, StepReport& report) const {
 
 plan::Traffic Trainer::traffic(std::span<const data::TokenBatch> micro_batches) const {
   const family::ModelSpec& spec = decoder_.spec();
-  plan::StepTraffic traffic(context_.grid, spec,
-                            {static_cast<std::int64_t>(at::elementSize(context_.compute)),
-                             std::string(core::spelling(options_.recompute)), !batch_scope(), options_.capacity > 0});
+  plan::StepTraffic traffic(
+      context_.grid, spec,
+      {static_cast<std::int64_t>(at::elementSize(context_.compute)), options_.recompute == model::Recompute::selective,
+       options_.recompute == model::Recompute::full, !batch_scope(), options_.capacity > 0});
   for (const data::TokenBatch& batch : micro_batches) {
     plan::MicroStep step;
     step.tokens = static_cast<std::int64_t>(batch.tokens.size());

@@ -114,9 +114,10 @@ Traffic formulas_for(const Case& test, const parallel::Context& context, const m
                      parallel::Parameters& parameters, const std::vector<data::TokenBatch>& micro) {
   const train::Options& options = test.options;
   const model::DropoutRates dropout{static_cast<std::uint64_t>(options.seed), 0.1, options.expert_dropout};
-  plan::StepTraffic formulas(context.grid, test.spec,
-                             {4, std::string(core::spelling(options.recompute)),
-                              options.balance_scope == model::BalanceScope::sequence, options.capacity > 0});
+  plan::StepTraffic formulas(
+      context.grid, test.spec,
+      {4, options.recompute == model::Recompute::selective, options.recompute == model::Recompute::full,
+       options.balance_scope == model::BalanceScope::sequence, options.capacity > 0});
   for (const data::TokenBatch& batch : micro) {
     const auto targets = std::count_if(batch.targets.begin(), batch.targets.end(), [](auto t) { return t >= 0; });
     const auto sequences =

@@ -94,7 +94,7 @@ struct Run : train::Saver {
       if (progress.step == healed_after) heal();
       raise_at(stop_at);
     };
-    return train::run_loop(parts, progress);
+    return train::run_loop(parts, progress).how;
   }
 
   /// The last rank gets a signal.

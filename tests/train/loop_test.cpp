@@ -91,7 +91,7 @@ TEST_CASE("the loop saves and evaluates when due, and goes on from a save") {
     const test::ScratchFolder run_folder;
     std::optional<train::Metrics> metrics;
     if (grid.context.grid.rank() == 0) {
-      whole.metrics = &metrics.emplace(run_folder.path(), 0);
+      whole.metrics = &metrics.emplace(run_folder.path() / "metrics.jsonl", 0);
       metrics->open(0, last_step, 1000);
     }
     CHECK(whole.go(2, 3) == train::Ended::finished);
@@ -147,7 +147,7 @@ TEST_CASE("a save in the background moves on at the first boundary at which all 
     std::optional<train::Metrics> metrics;
     Run run(grid, data.file);
     if (grid.context.grid.rank() == 0) {
-      run.metrics = &metrics.emplace(run_folder.path(), 0);
+      run.metrics = &metrics.emplace(run_folder.path() / "metrics.jsonl", 0);
       metrics->open(0, last_step, 1000);
     }
     // Asked once at each boundary: written at the second one after a stage begins; a last save is waited for.

@@ -118,7 +118,7 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   const test::ScratchFolder folder;
   const std::filesystem::path path = folder / "metrics.jsonl";
   {
-    Metrics metrics(folder.path(), 0);
+    Metrics metrics(folder.path() / "metrics.jsonl", 0);
     metrics.open(0, 10, 1000);
     CHECK(metrics.restart() == 0);
     CHECK(metrics.recomputed() == 0);
@@ -143,7 +143,7 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   CHECK(lines[3].at("restart") == 0);
 
   {  // From the checkpoint of step 3: steps 4 and 5 are computed again.
-    Metrics metrics(folder.path(), 3);
+    Metrics metrics(folder.path() / "metrics.jsonl", 3);
     metrics.open(3, 10, 1000);
     CHECK(metrics.restart() == 1);
     CHECK(metrics.recomputed() == 2);
@@ -160,7 +160,7 @@ TEST_CASE("metrics: one line a step; a resume cuts what is computed again and co
   // A crash in the middle of a line, then a resume from the newest step.
   test::write_text(path, test::read_text(path) + "{\"step\": 8, \"lo");
   {
-    Metrics metrics(folder.path(), 7);
+    Metrics metrics(folder.path() / "metrics.jsonl", 7);
     metrics.open(7, 10, 1000);
     CHECK(metrics.restart() == 2);
     CHECK(metrics.recomputed() == 0);
@@ -179,7 +179,7 @@ TEST_CASE("metrics with a line of something else are refused and left alone") {
         "{\"step\": 1, \"restart\": 0}\n" + std::string(line) + "\n{\"step\": 2, \"restart\": 0}\n";
     test::write_text(folder / "metrics.jsonl", text);
     try {
-      const Metrics metrics(folder.path(), 2);
+      const Metrics metrics(folder.path() / "metrics.jsonl", 2);
       FAIL("no error");
     } catch (const core::Error& error) {
       CHECK(error.code() == core::ExitCode::bad_input);
@@ -192,11 +192,11 @@ TEST_CASE("metrics with a line of something else are refused and left alone") {
 TEST_CASE("metrics of a run that lost all its checkpoints begin again") {
   const test::ScratchFolder folder;
   {
-    Metrics metrics(folder.path(), 0);
+    Metrics metrics(folder.path() / "metrics.jsonl", 0);
     metrics.open(0, 10, 1000);
     record_steps(metrics, 1, 3);
   }
-  Metrics metrics(folder.path(), 0);
+  Metrics metrics(folder.path() / "metrics.jsonl", 0);
   metrics.open(0, 10, 1000);
   CHECK(metrics.restart() == 1);
   CHECK(metrics.recomputed() == 3);
@@ -212,7 +212,7 @@ TEST_CASE("lines that a node without power spoiled are cut where their steps are
     const test::ScratchFolder folder;
     const std::filesystem::path path = folder / "metrics.jsonl";
     test::write_text(path, good + spoiled);
-    Metrics metrics(folder.path(), 2);
+    Metrics metrics(path, 2);
     CHECK(metrics.restart() == (spoiled.ends_with(later) ? 3 : 1));
     CHECK(test::read_text(path) == good + spoiled);
     metrics.open(2, 10, 1000);
@@ -224,10 +224,10 @@ TEST_CASE("lines that a node without power spoiled are cut where their steps are
 
     if (!spoiled.ends_with("\n")) continue;
     test::write_text(path, good + spoiled);
-    Metrics later_start(folder.path(), 2);  // should another checkpoint be chosen than it was made for
+    Metrics later_start(path, 2);  // should another checkpoint be chosen than it was made for
     test::expect_error(core::ExitCode::bad_input, {path.string() + ":3: "}, [&] { later_start.open(3, 10, 1000); });
     test::expect_error(core::ExitCode::bad_input, {path.string() + ":3: ", "not JSON"},
-                       [&] { const Metrics needed(folder.path(), 3); });
+                       [&] { const Metrics needed(path, 3); });
     CHECK(test::read_text(path) == good + spoiled);
   }
 }
@@ -235,7 +235,7 @@ TEST_CASE("lines that a node without power spoiled are cut where their steps are
 TEST_CASE("metrics tell of a hole below the step to go on from, and count no step that is computed again") {
   const test::ScratchFolder folder;
   test::write_text(folder / "metrics.jsonl", "{\"step\": 1, \"restart\": 0}\n{\"step\": 5, \"restart\": 1}\n");
-  Metrics metrics(folder.path(), 4);
+  Metrics metrics(folder.path() / "metrics.jsonl", 4);
   metrics.open(3, 10, 1000);
   CHECK(metrics.last_kept() == 1);
   CHECK(metrics.recomputed() == 2);
