@@ -98,7 +98,7 @@ std::int64_t resident_kib() {
 
 }  // namespace
 
-TEST_CASE("a save counts when all shards and then the manifest are there, and holds what was there when it began") {
+TEST_CASE("a save counts once shards and manifest are there, with the state it began with") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
   const auto folder = shared(*world, scratch) / "step-00000003";

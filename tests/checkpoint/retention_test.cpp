@@ -137,7 +137,7 @@ TEST_CASE("a checkpoint that the system does not let one read is not passed over
   }
 }
 
-TEST_CASE("what is missing, malformed or changed is damage; what the system or the program refuses is none") {
+TEST_CASE("what is missing, malformed or changed is damage; what the system refuses is not") {
   using core::ExitCode;
   CHECK(checkpoint::is_damage(core::Error(ExitCode::bad_input, "")));
   CHECK(checkpoint::is_damage(core::SystemError(ENOENT, "")));

@@ -35,7 +35,7 @@ void save_run(const std::filesystem::path& run) {
 
 }  // namespace
 
-TEST_CASE("frozen tensors are read through the reference, also after the run folder was moved") {
+TEST_CASE("frozen tensors are read through the reference, also in a run folder that moved") {
   const test::ScratchFolder scratch;
   save_run(scratch / "run");
   std::filesystem::rename(scratch / "run", scratch / "moved");

@@ -43,7 +43,7 @@ TEST_CASE("one rank's error reaches all ranks with its message, rank and exit co
   }
 }
 
-TEST_CASE("of several errors the lowest rank's is reported, and a foreign one counts as a defect") {
+TEST_CASE("of several errors the lowest rank's is reported; a foreign one is a defect") {
   const auto world = make_world(60);
   const auto error = error_of<AgreedError>([&] {
     on_all_ranks(*world, [&] {
@@ -85,7 +85,7 @@ TEST_CASE("facts that are the same everywhere cost one number and differ nowhere
   CHECK(sent <= std::int64_t{3} * 16 * world->size());
 }
 
-TEST_CASE("each fact that differs is named with its values and their ranks, on every rank alike") {
+TEST_CASE("each fact that differs is named with its values and ranks, on every rank") {
   const auto world = make_world(60);
   const int size = world->size();
   for (int odd = 0; odd < size && size > 1; ++odd) {

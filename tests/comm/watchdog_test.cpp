@@ -103,7 +103,7 @@ TEST_CASE("watchdogs see each other's pages and leave nothing behind") {
   CHECK_FALSE(fs::exists(folder));
 }
 
-TEST_CASE("a watchdog without a folder of its own needs files only for the ranks of other nodes") {
+TEST_CASE("a watchdog without a folder needs files only for the ranks of other nodes") {
   const auto world = make_world(60);
   const test::ScratchFolder scratch;
   const fs::path folder = shared_folder(*world, scratch) / "run";
@@ -139,7 +139,7 @@ TEST_CASE("a watchdog without a folder of its own needs files only for the ranks
   world->barrier("all have looked at the folder");
 }
 
-TEST_CASE("a rank that hangs is named with its stack without files, one that works is waited for") {
+TEST_CASE("without files, a rank that hangs is named with its stack, a busy one waited for") {
   const auto world = make_world(60), hasty = make_world(1.0);
   if (world->size() == 1) return;
   const test::ScratchFolder scratch;

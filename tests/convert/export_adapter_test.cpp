@@ -94,7 +94,7 @@ TEST_CASE("an adapter of PEFT goes through a checkpoint and out as the file that
   }
 }
 
-TEST_CASE("the adapter's files are the same for any number of ranks, and a large mixture is in shards") {
+TEST_CASE("the adapter's files are the same on any ranks, and a large mixture is in shards") {
   Trained run;
   const fs::path together = write(run, *run.world, "together", 20'000);
   if (run.world->rank() != 0) return;
@@ -126,7 +126,7 @@ TEST_CASE("a model with nothing to export as an adapter is refused") {
   CHECK_FALSE(fs::exists(shared.folder / "out"));
 }
 
-TEST_CASE("a step 0 that another adapter gave is refused, and so is an adapter that is not finite") {
+TEST_CASE("a step 0 from another adapter is refused, as is an adapter that is not finite") {
   Trained run;
   const std::string name = "model.layers.1.mlp.down_proj.lora_B.weight";
   const fs::path adapter = write(run, *run.world, "adapter");

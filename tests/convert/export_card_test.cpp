@@ -58,7 +58,7 @@ TEST_CASE("the card names the data that were trained on, not those of the settin
   CHECK_FALSE(has(text, "simple"));
 }
 
-TEST_CASE("the card warns of the class that ignores rope_theta, of an untrained model, and of a difference") {
+TEST_CASE("the card warns of an ignored rope_theta, an untrained model and a difference") {
   convert::ExportCard other = card();
   other.spec.rotary.theta = 5e6;
   other.step = 0;

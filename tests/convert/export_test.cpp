@@ -67,12 +67,12 @@ void expect_merged(Trained& run) {
 
 }  // namespace
 
-TEST_CASE("the exported folder holds the checkpoint's model with LoRA merged, under the official names") {
+TEST_CASE("the exported folder holds the model with LoRA merged, under the official names") {
   Trained run;
   expect_merged(run);
 }
 
-TEST_CASE("rank-stabilised LoRA on one linear is merged with its own scale, and other families' names are used") {
+TEST_CASE("rank-stabilised LoRA is merged with its scale, under other families' names too") {
   Trained run("mistral-tiny", family::Lora{4, 10, {"v_proj"}, true});
   CHECK(run.spec.lora->scale() == 5);  // alpha / √rank
   expect_merged(run);
@@ -94,7 +94,7 @@ TEST_CASE("config.json is what the official class reads, and the tokenizer comes
   }
 }
 
-TEST_CASE("the files are the same for any number of ranks, and shards say what their index says") {
+TEST_CASE("the files are the same on any number of ranks, and shards match their index") {
   Trained run;
   // About a tenth of the model, so that every rank has several.
   const std::uint64_t shard_bytes = 50'000;

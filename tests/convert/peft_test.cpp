@@ -172,7 +172,7 @@ TEST_CASE("tensors are held against the configuration, and named when they do no
   CHECK(has(refusal_after([](Copy& copy) { copy.config["target_modules"] = {"q_proj"}; }), "is not expected"));
 }
 
-TEST_CASE("older files with the adapter's name inside the tensors' names give the same tensors") {
+TEST_CASE("older files with the adapter's name in tensors' names give the same tensors") {
   Copy plain, named;
   for (Copy::Tensor& tensor : named.tensors) tensor.name.insert(tensor.name.rfind('.'), ".default");
   const family::PeftSource a = plain.open();
@@ -211,7 +211,7 @@ TEST_CASE("values that are not finite are refused where they are read") {
   CHECK_THROWS_AS(source.read(ours, layout::whole(shape), core::DType::f32, values.data()), core::Error);
 }
 
-TEST_CASE("a mixture beside the adapter is held against the base's family and its own files") {
+TEST_CASE("a mixture beside the adapter is checked against the base's family and its files") {
   Copy copy;
   copy.mixture = {
       {"model_type", "sparsetral"}, {"num_experts", 2}, {"topk", 1}, {"adapter_dim", 4}, {"moe_scaling", 1}};

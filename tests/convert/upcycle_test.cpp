@@ -145,7 +145,7 @@ TEST_CASE("another version on another number of ranks writes the same store") {
   CHECK_FALSE(checkpoint::is_same_store(reference, checkpoint::identify_store(request.folder)));
 }
 
-TEST_CASE("the folder is a model folder: configuration and tokenizer lie beside the tensors") {
+TEST_CASE("the folder is a model's: configuration and tokenizer lie beside the tensors") {
   Shared shared;
   const std::string base = family::fixture("llama-tiny");
   const auto request = request_for(base, shared.folder);

@@ -66,7 +66,7 @@ TEST_CASE("time for which a process is stopped does not count") {
   CHECK(threads == 1);
 }
 
-TEST_CASE("what a running process does is timed by one thread, however many stopwatches there are") {
+TEST_CASE("one thread times a running process, however many stopwatches there are") {
   const core::AwakeStopwatch first;
   const auto begin = std::chrono::steady_clock::now();
   const core::AwakeStopwatch stopwatch;

@@ -38,7 +38,7 @@ TEST_CASE("every 16-bit number widens and narrows to itself") {
   }
 }
 
-TEST_CASE("zero stays zero with its sign, and half-precision values mean what IEEE 754 says") {
+TEST_CASE("zero keeps its sign, and half-precision values mean what IEEE 754 says") {
   CHECK(converted<std::uint16_t>(0.0F, DType::f32, DType::f16) == 0);
   CHECK(converted<std::uint16_t>(-0.0F, DType::f32, DType::f16) == 0x8000);
   CHECK(converted<std::uint16_t>(0.0F, DType::f32, DType::bf16) == 0);

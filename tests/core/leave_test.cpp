@@ -60,7 +60,7 @@ struct NeverDone {
 
 }  // namespace
 
-TEST_CASE("a process leaves with code and message while another thread hangs, and runs no destructor") {
+TEST_CASE("a process leaves with code and message, past a hanging thread and destructors") {
   const test::ScratchFolder scratch;
   const Ended ended = in_child(scratch / "error", [&] {
     std::thread([] {

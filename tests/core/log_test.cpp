@@ -90,7 +90,7 @@ TEST_CASE("lines that nobody reads hold nobody up, and log.txt has them all") {
   CHECK(kept.back() == "error: the end");
 }
 
-TEST_CASE("lines that are read late come in order, and those that were lost are counted where they are missing") {
+TEST_CASE("lines that are read late come in order, and lost ones are counted in place") {
   const test::ScratchFolder scratch;
   test::FullPipe pipe;
   constexpr int lines = 20'000;

@@ -155,7 +155,7 @@ TEST_CASE("each bit of the hash is balanced and independent of the others") {
   }
 }
 
-TEST_CASE("a change of one bit of the key, the token or the unit flips each bit of the hash half of the time") {
+TEST_CASE("a changed bit of key, token or unit flips each bit of the hash half of the time") {
   constexpr int trials = 4096;
   for (unsigned input = 0; input < 64 + 64 + 16; ++input) {
     std::array<int, 32> flips{};

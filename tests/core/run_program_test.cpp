@@ -14,7 +14,7 @@ using namespace caravan;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-TEST_CASE("a program gives both its outputs and its exit code, and sees its words as they are") {
+TEST_CASE("a program gives both outputs and its exit code, and gets its arguments as given") {
   const auto result = core::run_program(
       {"sh", "-c", "printf '%s|' \"$@\"; echo aside >&2; exit 7", "sh", "$(id)", "a b", "'"}, {}, 30s);
   REQUIRE(result);
@@ -60,7 +60,7 @@ TEST_CASE("a program's end is not that of the pipe, which what it left behind ke
   CHECK(Clock::now() - start < 4s);  // half of it is what a slow machine may take
 }
 
-TEST_CASE("a thread in the background takes no signal, and a worker is known as one while it lives") {
+TEST_CASE("a background thread takes no signal, and a worker is known while it lives") {
   sigset_t seen{};
   std::vector<int> present;
   int task = 0;

@@ -65,7 +65,7 @@ void check_row(const PackedFile& file, const data::Sample& sample, const TokenBa
   }
 }
 
-TEST_CASE("every split of a batch gives the same samples, each once, with the same identities") {
+TEST_CASE("every split of a batch gives the same samples and identities, each once") {
   test::TemporaryFolder folder;
   for (const std::string packing : {"none", "simple"}) {
     const PackedFile file(write_file(folder, 50, packing));
@@ -109,7 +109,7 @@ TEST_CASE("every split of a batch gives the same samples, each once, with the sa
   }
 }
 
-TEST_CASE("an epoch is a permutation, another one each epoch and seed; the last batch holds the rest") {
+TEST_CASE("each epoch and seed has its own permutation, and the last batch holds the rest") {
   test::TemporaryFolder folder;
   const PackedFile file(write_file(folder, 50, "none"));
   const std::int64_t n = file.sequences(), batch = 8;
@@ -178,7 +178,7 @@ TEST_CASE("going on at a position equals never having stopped") {
   }
 }
 
-TEST_CASE("positions of other files and empty files are refused, and batches that do not divide are a defect") {
+TEST_CASE("other files' positions and empty files are refused; uneven batches are a defect") {
   test::TemporaryFolder folder;
   const PackedFile file(write_file(folder, 20, "none"));
   const auto ends_with = [&](std::int64_t batch, std::int64_t micro, std::int64_t dp) {

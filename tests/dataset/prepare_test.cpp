@@ -36,7 +36,7 @@ std::size_t files_in(const test::TemporaryFolder& folder) {
   return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
 }
 
-TEST_CASE("prepare writes what template and tokenizer give, split into training and held-out records") {
+TEST_CASE("prepare writes what template and tokenizer give, training and held-out records") {
   test::TemporaryFolder folder;
   Options options;
   options.source = write_source(folder, false);
@@ -98,7 +98,7 @@ TEST_CASE("prepare writes what template and tokenizer give, split into training 
   CHECK_FALSE(std::filesystem::exists(options.packed + ".heldout"));
 }
 
-TEST_CASE("idae_official leaves out several turns and keeps records without a label, and both are counted") {
+TEST_CASE("idae_official leaves out several turns, keeps unlabelled records, counts both") {
   test::TemporaryFolder folder;
   Options options;
   options.source = write_source(folder, false);

@@ -98,7 +98,7 @@ TEST_CASE("idae equals the official code where that falls into no trap") {
   CHECK(compared > 0);
 }
 
-TEST_CASE("idae: one bos, an exact mask and no control token from a text, whatever the tokenizer") {
+TEST_CASE("idae: one bos, an exact mask and no control token from a text, in any tokenizer") {
   for (const Variant& variant : variants) {
     test::TemporaryFolder folder;
     test::write_tokenizer(folder, variant.add_bos_token, variant.legacy);
@@ -140,7 +140,7 @@ TEST_CASE("idae: one bos, an exact mask and no control token from a text, whatev
   }
 }
 
-TEST_CASE("idae at the limits: cut answers keep their mask, records without a label or with a long prompt go") {
+TEST_CASE("idae at the limits: cut answers keep their mask, unlabelled or long records go") {
   const Tokenizer tokenizer((test::fixtures() / "llama-tiny").string());
   Record record;
   record.turns = {{"Say a long thing.", "one two three four five six seven"}};
@@ -170,7 +170,7 @@ TEST_CASE("idae at the limits: cut answers keep their mask, records without a la
   }
 }
 
-TEST_CASE("a tokenizer without bos: the official text begins with the word None, the corrected one does not") {
+TEST_CASE("without bos the official text begins with the word None, the corrected one not") {
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, false, false);
   auto config = test::read_json(folder / "tokenizer_config.json");

@@ -71,7 +71,7 @@ TEST_CASE("where a text begins decides on the word-start mark only") {
   CHECK(tokenizer.encode("", {.bos = true, .eos = true}) == Ids{tokenizer.bos_id(), tokenizer.eos_id()});
 }
 
-TEST_CASE("added tokens of the configuration are found, kept literal, and swallow white space as they say") {
+TEST_CASE("added tokens of the configuration are literal and swallow the space they name") {
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, false, false);
   auto config = test::read_json(folder / "tokenizer_config.json");

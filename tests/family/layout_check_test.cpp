@@ -114,7 +114,7 @@ int check_offers(const ModelSpec& spec, int world, const Options& layout, const 
 
 }  // namespace
 
-TEST_CASE("every layout of small jobs is judged as by trying, and what a refusal offers fits") {
+TEST_CASE("every layout of small jobs is judged as by trying, and refusals offer what fits") {
   const std::vector<ModelSpec> models{model(4, 2, 97, 64, 4), model(12, 12, 48, 24, 6), model(6, 3, 100, 15, 0),
                                       model(8, 8, 64, 64, 1)};
   int refused = 0, with_layouts = 0;

@@ -53,7 +53,7 @@ std::string error_of(const std::string& config) {
 
 }  // namespace
 
-TEST_CASE("a config.json is compared field by field with the document that the model was made with") {
+TEST_CASE("a config.json is compared field by field with the one the model was made with") {
   const json made{{"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"rope_scaling", nullptr}, {"topk", 2}};
   const auto changes = [&](const json& file) {
     const Folder folder(file.dump(2));

@@ -57,7 +57,7 @@ TEST_CASE("a full storage has its own exit code") {
                      [&] { io::write_all(full.get(), "text", 4, "/dev/full"); });
 }
 
-TEST_CASE("a write that the system cuts off in the middle is an error and leaves the former file") {
+TEST_CASE("a write that the system cuts off is an error and leaves the former file") {
   const test::ScratchFolder scratch;
   test::write_text(scratch / "file", "before");
   rlimit former{};

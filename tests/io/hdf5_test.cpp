@@ -58,7 +58,7 @@ TEST_CASE("rows are written in any order and boxes are read, in every element ty
   }
 }
 
-TEST_CASE("a virtual dataset shows the parts of other files, also after the folder was moved") {
+TEST_CASE("a virtual dataset shows the parts of other files, also in a folder that moved") {
   const test::ScratchFolder scratch;
   std::filesystem::create_directories(scratch / "before");
   // [2, 4] from two files with two columns each; a third file that would hold columns 4 and 5 is missing.

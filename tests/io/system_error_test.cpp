@@ -33,7 +33,7 @@ TEST_CASE("a storage that fails is another start's, a full one or a wrong path a
   }
 }
 
-TEST_CASE("a file's size, none where there is no file, and an error where the system cannot say") {
+TEST_CASE("a file's size, none without a file, and an error where the system cannot say") {
   const test::ScratchFolder scratch;
   test::write_text(scratch / "file", "12345");
   CHECK(io::size_of_file(scratch / "file") == 5);

@@ -78,7 +78,7 @@ TEST_CASE("route takes the largest logits, ties to the lower expert, and their s
   }
 }
 
-TEST_CASE("route breaks ties by index, takes both zeros as one and survives NaN and infinity") {
+TEST_CASE("route breaks ties by index, takes both zeros as one, survives NaN and infinity") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
   const std::vector<float> logits{1,   1,         1,   1,    -0.0F,    0.0F, -1,        0.0F,

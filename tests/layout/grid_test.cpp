@@ -24,7 +24,7 @@ TEST_CASE("16 ranks, TP 2, EP 4: the groups of Megatron's parallel folding") {
   CHECK(grid.describe() == "16 ranks: TP 2 × DP 8, EP 4 × EDP 4");
 }
 
-TEST_CASE("every kind of group cuts the world into equal parts in which each rank knows its place") {
+TEST_CASE("each kind of group cuts the world into equal parts where ranks know their place") {
   for (const int world : {1, 2, 6, 12, 16}) {
     for (int tp = 1; tp <= world; ++tp) {
       for (int ep = 1; ep <= world; ++ep) {

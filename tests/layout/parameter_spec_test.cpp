@@ -30,7 +30,7 @@ void count_box(const Shape& shape, const Rectangle& box, std::vector<int>& count
 
 }  // namespace
 
-TEST_CASE("slices cover a tensor once per replica, and replicas are the ranks with the same slice") {
+TEST_CASE("slices cover a tensor once per replica: the ranks with the same slice") {
   const std::vector<ParameterSpec> parameters{parameter({12}, {}), parameter({12, 5}, Split{0, Axis::tp}),
                                               parameter({5, 12}, Split{1, Axis::tp}),
                                               parameter({12, 2, 3}, Split{0, Axis::ep})};
@@ -74,7 +74,7 @@ TEST_CASE("rows of a frozen tensor that TP does not divide leave the last parts 
   CHECK_THROWS(slice_of(trained, Grid(2, 0, {2, 1})));
 }
 
-TEST_CASE("shared rows cover every tensor in order and differ by at most a row from an equal share") {
+TEST_CASE("shared rows cover every tensor in order, each within a row of an equal share") {
   struct Case {
     std::vector<std::int64_t> rows, row_elements;
   };
@@ -123,7 +123,7 @@ TEST_CASE("rows of a slice are a box of the global tensor") {
   CHECK(rows_of(slice, {0, 0}).count() == 0);
 }
 
-TEST_CASE("rows over all leading dimensions are covered by few boxes, in order, each element once") {
+TEST_CASE("rows over all leading dimensions are few boxes, in order, each element once") {
   const std::vector<Rectangle> slices{
       {{3}, {7}}, {{6, 4}, {3, 5}}, {{6, 4, 0}, {3, 4, 5}}, {{1, 0, 2}, {1, 6, 2}}, {{0, 1, 0, 0}, {2, 3, 4, 2}}};
   for (const Rectangle& slice : slices) {

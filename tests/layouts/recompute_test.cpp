@@ -134,7 +134,7 @@ TEST_CASE("Recomputing changes no bit of gradients, curve and parameters", "[lay
   compare_modes(layouts(world, 4), spec);
 }
 
-TEST_CASE("Recomputing changes no bit where only some linears or none have LoRA, nor in a dense model", "[layouts]") {
+TEST_CASE("Recomputing changes no bit with LoRA on few or no linears, nor in dense models", "[layouts]") {
   start_kernels();
   const int world = comm::make_world(60)->size();
   const std::vector<std::pair<int, int>> grids{{1, world}, {world, 1}};
@@ -150,7 +150,7 @@ TEST_CASE("Recomputing changes no bit where only some linears or none have LoRA,
   compare_modes({{world, 1}}, dense);
 }
 
-TEST_CASE("Selective recomputation halves what is kept with grouped heads, full keeps layer inputs", "[layouts]") {
+TEST_CASE("Selective recomputation halves what grouped heads keep, full keeps layer inputs", "[layouts]") {
   start_kernels();
   const family::ModelSpec spec = grouped_spec();
   const std::vector<std::int64_t> lengths{70, 58};

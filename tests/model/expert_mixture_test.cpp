@@ -231,7 +231,7 @@ TEST_CASE("in rounds the mixture follows the same formula") {
   compare_at(few(), {.name = "zero Up", .dropout = 0.1, .up_is_zero = true, .most_rows = 3});
 }
 
-TEST_CASE("experts of limited capacity take the first tokens of each sequence, at any layout") {
+TEST_CASE("experts of limited capacity take the first tokens of each sequence, on any grid") {
   using model::BalanceScope;
   compare_at(all(), {.name = "an even share", .dropout = 0.25, .balance = 0.3, .capacity = 1});
   compare_at(all(), {.name = "less", .scope = BalanceScope::sequence, .capacity = 0.25});

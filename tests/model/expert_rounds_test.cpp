@@ -82,7 +82,7 @@ Memory memory_of(parallel::Context context, std::int64_t most_rows, Recompute re
 
 }  // namespace
 
-TEST_CASE("rounds change a model's loss and gradients by no more than the order of sums, with any recomputation") {
+TEST_CASE("rounds change loss and gradients only by the order of sums, however recomputed") {
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
     const OnGrid grid(tp, ep);
     const Outcome one = run(grid.context, 0, Recompute::none);

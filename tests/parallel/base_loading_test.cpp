@@ -244,7 +244,7 @@ TEST_CASE("a base of fewer rows than ranks, and none at all, can be loaded") {
   }
 }
 
-TEST_CASE("buffers stay within their bound, and rounds are filled over the borders of tensors") {
+TEST_CASE("buffers stay within their bound, and rounds are filled across tensors") {
   // Rows of the specs are 32 bytes at most; at four ranks a block is 64.
   constexpr std::int64_t buffer = 256;
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
@@ -302,7 +302,7 @@ TEST_CASE("when one rank cannot read, all end together with its message") {
   }
 }
 
-TEST_CASE("the blocks of a checkpoint are read from its file once, but for those that two ranks share") {
+TEST_CASE("a checkpoint's blocks are read from its file once, save those two ranks share") {
   const Wide wide;
   const auto whole_world = comm::make_world(60);
   std::optional<test::ScratchFolder> scratch;
@@ -331,7 +331,7 @@ TEST_CASE("the blocks of a checkpoint are read from its file once, but for those
   whole_world->barrier("end with the folder");
 }
 
-TEST_CASE("rows of the block that was read last come from memory, and no damaged block stays there") {
+TEST_CASE("rows of the block read last come from memory, and no damaged block stays there") {
   const test::ScratchFolder scratch;
   const Wide wide;
   const auto alone = comm::make_serial_communicator("world");

@@ -68,7 +68,7 @@ void at_every_load(const Work& work) {
 
 }  // namespace
 
-TEST_CASE("in one round rows arrive ordered by expert, then by rank, and go back where they came from") {
+TEST_CASE("in one round rows arrive by expert, then by rank, and go back to their places") {
   at_every_load([](const parallel::Context& context, const at::Tensor& counts, Load load) {
     const int ep = context.grid.ep(), me = context.grid.ep_rank();
     const std::int64_t local = experts / ep;
@@ -104,7 +104,7 @@ TEST_CASE("in one round rows arrive ordered by expert, then by rank, and go back
   });
 }
 
-TEST_CASE("in several rounds every row arrives once, in order and within the budget, and goes back to its slot") {
+TEST_CASE("in several rounds every row arrives once, in order, in budget, and goes back") {
   at_every_load([](const parallel::Context& context, const at::Tensor& counts, Load load) {
     const int ep = context.grid.ep(), me = context.grid.ep_rank();
     const std::int64_t local = experts / ep;

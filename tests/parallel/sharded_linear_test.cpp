@@ -244,7 +244,7 @@ TEST_CASE("a weight may hold LoRA's second factor among its own columns") {
   CHECK(weight.products == 4);  // nobody has made them apart
 }
 
-TEST_CASE("an output of column-parallel linears that nothing is made of has a gradient of zeros") {
+TEST_CASE("an output of column-parallel linears that nothing is made of has gradient zero") {
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
     if (ep > 1) continue;
     CAPTURE(tp);

@@ -84,7 +84,7 @@ class SmallRun {
 
 }  // namespace
 
-TEST_CASE("a checkpoint says what it is, where its frozen tensors are and how it was trained") {
+TEST_CASE("a checkpoint says what it is, how it was trained, where its frozen tensors are") {
   const SmallRun run;
   const report::Report report = info(request_of(run.step(12), true, true));
   CHECK(report.problems.empty());
@@ -132,7 +132,7 @@ TEST_CASE("a file of a checkpoint leads to its folder") {
   }
 }
 
-TEST_CASE("--verify finds one changed byte, in the checkpoint and in the one that has its frozen tensors") {
+TEST_CASE("--verify finds one changed byte, in the checkpoint and in its frozen tensors") {
   for (const int step : {0, 12}) {
     const SmallRun run;
     const std::string name = run.damage(step);
@@ -209,8 +209,7 @@ TEST_CASE("a tensor that the model needs and the checkpoint lacks is a problem")
   expect_text(report.problems[1], {parameters.back().name, "is missing"});
 }
 
-TEST_CASE(
-    "a run folder says which steps there are, what was measured last, who writes, and how its newest was trained") {
+TEST_CASE("a run folder says its steps, last measurement, writer and how it was trained") {
   const SmallRun run;
   test::write_text(run.folder() / "metrics.jsonl",
                    "{\"step\":11,\"loss\":4.5}\n{\"step\":12,\"loss\":3.25,\"lr\":0.5}\n{\"st");

@@ -82,7 +82,7 @@ TEST_CASE("a PEFT folder says its update and what it holds") {
   }
 }
 
-TEST_CASE("a folder whose files do not fit its config.json is refused, and with --verify a problem") {
+TEST_CASE("files that do not fit config.json are refused, and with --verify a problem") {
   const test::ScratchFolder scratch;
   const std::filesystem::path folder = scratch / "model";
   std::filesystem::create_directories(folder);

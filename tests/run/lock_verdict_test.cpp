@@ -81,7 +81,7 @@ TEST_CASE("a host of the same name that numbers processes otherwise is another m
   CHECK(verdict(other, self) == Kind::take_over);
 }
 
-TEST_CASE("the same job on another host takes over when it was queued again, or the holder is silent") {
+TEST_CASE("the same job on another host takes over when requeued or the holder is silent") {
   const FakeSlurm slurm("echo RUNNING");
   CHECK(verdict(elsewhere("8", 0)) == Kind::wait);
   CHECK(verdict(elsewhere("8", 30)) == Kind::wait);

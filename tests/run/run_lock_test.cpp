@@ -223,7 +223,7 @@ TEST_CASE("the heartbeat goes on whatever the process does, in place") {
   }
 }
 
-TEST_CASE("a run that was suspended while another one took its folder finds that out at its next step") {
+TEST_CASE("a run that was suspended learns at its next step that another took its folder") {
   const test::ScratchFolder folder;
   std::array<int, 2> go{};
   REQUIRE(::pipe(go.data()) == 0);
@@ -327,7 +327,7 @@ TEST_CASE("who takes over a lock of another host") {
   }
 }
 
-TEST_CASE("a second start in the same job waits for the first one, not for ever, and stops when told to") {
+TEST_CASE("a second start in the same job waits a while for the first, and can be stopped") {
   const test::ScratchFolder folder;
   const JobId job("8");
   std::optional<run::RunLock> first(std::in_place, folder.path());

@@ -104,7 +104,7 @@ TEST_CASE("status tells stages that are done, and by what their results were mad
   CHECK(status["damaged"].size() == 1);
 }
 
-TEST_CASE("evaluate and export are done for the step that is chosen, and only if its card says so") {
+TEST_CASE("evaluate and export are done for the step chosen, and only if its card says so") {
   Run run;
   test::save_step(run.folder.checkpoints(), 0);
   test::save_step(run.folder.checkpoints(), 12, "s");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tests/README.md names the places where a mistake would break a promise, and the test cases that notice it. A file, a
-// function or a test case that was renamed must be renamed there, too.
+// function or a test case that was renamed must be renamed there, too. The names of test cases fit a line of a report.
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -13,6 +13,8 @@
 namespace fs = std::filesystem;
 
 namespace {
+
+const std::string start_of_test_case = "TEST_CASE(\"";
 
 std::string read(const fs::path& path) {
   std::ifstream in(path);
@@ -49,9 +51,21 @@ std::vector<std::string> stale_names(const std::string& row, const fs::path& roo
       stale.push_back(file.append(": ").append(function));
   }
   for (std::sregex_iterator it(tests.begin(), tests.end(), test_case); it != none; ++it) {
-    if (sources.find("TEST_CASE(\"" + (*it)[1].str()) == std::string::npos) stale.push_back((*it)[1]);
+    if (sources.find(start_of_test_case + (*it)[1].str()) == std::string::npos) stale.push_back((*it)[1]);
   }
   return stale;
+}
+
+/// The names of test cases in these sources, which test_sources gives, that are longer than a line of ctest's report.
+std::vector<std::string> long_names(const std::string& sources) {
+  constexpr std::size_t most_characters = 79;
+  std::vector<std::string> found;
+  for (std::size_t begin = 0; (begin = sources.find(start_of_test_case, begin)) != std::string::npos;) {
+    begin += start_of_test_case.size();
+    const std::string name = sources.substr(begin, sources.find('"', begin) - begin);
+    if (name.size() > most_characters) found.push_back(name);
+  }
+  return found;
 }
 
 }  // namespace
@@ -84,4 +98,15 @@ TEST_CASE("a row that names a file, a function or a test case that is gone is no
   CHECK(stale("`src/layout/grid.cpp` `pp_group`: 0", "`layout_test`") == Names{"src/layout/grid.cpp: pp_group"});
   CHECK(stale("`src/layout/grid.cpp` `tp_group`", "`layout_test` *grids were*") == Names{"grids were"});
   CHECK(stale("grid.cpp, `tp_group`: 0", "`layout_test`") == Names{"no file and function"});
+}
+
+TEST_CASE("no test case has a name of 80 characters or more") {
+  for (const std::string& name : long_names(test_sources(CARAVAN_SOURCE_TREE))) FAIL_CHECK("too long: " << name);
+}
+
+TEST_CASE("a test case whose name is too long is noticed") {
+  const std::string longest(79, 'n'), too_long(80, 'n');
+  const std::string sources = start_of_test_case + "short\") {" + start_of_test_case + longest + "\") {" +
+                              start_of_test_case + too_long + "\") {";
+  CHECK(long_names(sources) == std::vector<std::string>{too_long});
 }

@@ -95,7 +95,7 @@ TEST_CASE("the order of the data stays within an epoch") {
   refuses(options, former(8), middle, {"train.seed = 7"});
 }
 
-TEST_CASE("a checkpoint that does not say what it was made with resumes, as far as its place in the data fits") {
+TEST_CASE("a checkpoint that records no settings resumes if its place in the data fits") {
   const nlohmann::json nothing = nlohmann::json::object();
   Options options = options_of(8);
   options.seed = 7;

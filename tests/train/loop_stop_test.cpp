@@ -9,7 +9,7 @@
 
 namespace caravan::tests {
 
-TEST_CASE("a save that is due in a row of skipped steps is made after the first one that is an update") {
+TEST_CASE("a save that is due in a row of skipped steps is made after the next update") {
   start_kernels();
   const Data data;
   const OnGrid grid(two_layouts().back().first, two_layouts().back().second);

@@ -44,7 +44,7 @@ std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
 }  // namespace
 
 // tests/layouts/traffic_test.cpp has the trainer's step alone.
-TEST_CASE("to the trainer's collectives the loop adds one a step, to agree on stopping and on saves") {
+TEST_CASE("the loop adds one collective a step, to agree on stopping and on saves") {
   const test::ScratchFolder folder;
   const data::PackedFile file(write_packed(folder));
   for (const auto& [tp, ep] : few_layouts(comm::make_world(60)->size())) {
@@ -136,7 +136,7 @@ TEST_CASE("the loop saves and evaluates when due, and goes on from a save") {
   }
 }
 
-TEST_CASE("a save in the background moves on at the first boundary at which all ranks have written, until it counts") {
+TEST_CASE("a save in the background moves on at a step's end once all ranks have written") {
   start_kernels();
   const Data data;
   for (const auto& [tp, ep] : two_layouts()) {

@@ -203,7 +203,7 @@ TEST_CASE("metrics of a run that lost all its checkpoints begin again") {
   CHECK(lines_of(folder / "metrics.jsonl").empty());
 }
 
-TEST_CASE("lines that a node without power spoiled are cut where their steps are computed again, and only there") {
+TEST_CASE("lines that a node without power spoiled are cut only if their steps come again") {
   const std::string good = "{\"step\": 1, \"restart\": 0}\n{\"step\": 2, \"restart\": 0}\n";
   const std::string zeros(300, '\0');
   const std::string later = "{\"step\": 4, \"restart\": 2}\n";
@@ -232,7 +232,7 @@ TEST_CASE("lines that a node without power spoiled are cut where their steps are
   }
 }
 
-TEST_CASE("metrics tell of a hole below the step to go on from, and count no step that is computed again") {
+TEST_CASE("metrics report a hole below the step resumed from, and count no step twice") {
   const test::ScratchFolder folder;
   test::write_text(folder / "metrics.jsonl", "{\"step\": 1, \"restart\": 0}\n{\"step\": 5, \"restart\": 1}\n");
   Metrics metrics(folder.path() / "metrics.jsonl", 4);

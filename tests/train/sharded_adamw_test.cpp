@@ -132,7 +132,7 @@ struct Optimized {
 
 }  // namespace
 
-TEST_CASE("AdamW over shared-out state follows the plain one, also after loading at another layout") {
+TEST_CASE("AdamW over shared-out state follows plain AdamW, also loaded at another layout") {
   const MemorySource initial = random_parameters(specs);
   for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 4)) {
     CAPTURE(tp, ep);

@@ -168,7 +168,7 @@ TEST_CASE("some data-parallel ranks may have no tokens at all") {
   }
 }
 
-TEST_CASE("what experts drop is the same at every layout and accumulation, and counted over all ranks") {
+TEST_CASE("what experts drop is the same at every layout and accumulation, over all ranks") {
   const Alone one;
   for (const BalanceScope scope : {BalanceScope::batch, BalanceScope::sequence}) {
     train::Options how = options(scope, scope == BalanceScope::batch ? 0 : 0.05);
@@ -263,7 +263,7 @@ TEST_CASE("a step begins without the gradients of the step before") {
   });
 }
 
-TEST_CASE("clipping scales the gradient to the norm that is allowed, and the report has the norm before") {
+TEST_CASE("clipping scales the gradient to the norm allowed, and reports the norm before") {
   const Alone one;
   start_kernels();
   RandomModel model(one.context, small_spec());

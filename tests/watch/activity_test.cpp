@@ -57,7 +57,7 @@ TEST_CASE("a page tells what its activity does") {
   CHECK_FALSE(state.begun({2, 4, ""}));
 }
 
-TEST_CASE("a page that is named later begins with what was published before; a group that is gone is not told") {
+TEST_CASE("a page named later begins with what was published; a group that is gone is not") {
   Activity one;
   const int world = one.add_group("world", 0, 0), tp = one.add_group("tp", 1, 0);
   one.begin(tp, 3);
@@ -120,7 +120,7 @@ TEST_CASE("a reader never sees half of a change") {
   CHECK(torn == 0);
 }
 
-TEST_CASE("a verdict is thrown by the collective that it is about, and by all others from then on") {
+TEST_CASE("a verdict is thrown by the collective that it is about, and by all later ones") {
   Activity one;
   const int world = one.add_group("world", 0, 0), tp = one.add_group("tp", 2, 6);
   const auto begin = [&](int slot, std::int64_t number) {

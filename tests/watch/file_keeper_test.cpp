@@ -67,7 +67,7 @@ TEST_CASE("a stack is there as long as there is an alarm") {
   CHECK(files->end(60));
 }
 
-TEST_CASE("who asks a storage that does not answer waits once, and gets answers again when it does") {
+TEST_CASE("who asks a silent storage waits once, and gets answers again when it does") {
   const test::ScratchFolder scratch;
   const std::filesystem::path pipe = scratch / "rank-00000.json";
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);

@@ -164,7 +164,7 @@ TEST_CASE("late ranks of two unconnected groups: each waiter names its own") {
   job.expect(7, Kind::late, {1, 3, 5});
 }
 
-TEST_CASE("of the late ranks, those are hung that do not move or have shown no sign of progress for long") {
+TEST_CASE("late ranks that do not move or have long shown no sign of progress are hung") {
   Job job;
   job.wait(0, tp_of(0), 11, "reduce");  // for 1
   job.wait(2, tp_of(2), 11, "reduce");  // for 3
@@ -180,7 +180,7 @@ TEST_CASE("of the late ranks, those are hung that do not move or have shown no s
   CHECK(late_for_anybody(std::vector<RankState>(3)).empty());
 }
 
-TEST_CASE("who has waited for long for late ranks that work says so, first of those that wait for the same ones") {
+TEST_CASE("who has waited for long for late ranks that work says so, once for all") {
   constexpr double deadline = 2 * waited;
   Job job;
   job.wait(0, tp_of(0), 11, "reduce");                                                // for 1

@@ -95,7 +95,7 @@ TEST_CASE("the heartbeat of a rank's hold on the run folder is no sign of its pr
   CHECK(has(text, "shows no progress since"));
 }
 
-TEST_CASE("a library's thread that reads as long as the process lives is no sign of its progress") {
+TEST_CASE("a library's thread that reads for a process's whole life is no sign of progress") {
   const test::ScratchFolder scratch;
   const auto [code, text] = in_child(scratch / "output", [&] {
     const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
@@ -112,7 +112,7 @@ TEST_CASE("a library's thread that reads as long as the process lives is no sign
   CHECK(has(text, "shows no progress since"));
 }
 
-TEST_CASE("a worker that ends is no sign of its process's progress, nor is one that lasts and does nothing") {
+TEST_CASE("a worker that ends is no sign of progress, nor is one that lasts and idles") {
   const test::ScratchFolder scratch;
   const auto [code, text] = in_child(scratch / "output", [&] {
     const Watchdog watchdog(scratch.path(), deadline, NodePages(0, 1));
@@ -153,7 +153,7 @@ TEST_CASE("that another rank looks at its stack is no sign of a rank's progress"
   CHECK(text.empty());
 }
 
-TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memory in or says what it does") {
+TEST_CASE("a rank that is alone goes on while it reads, writes, faults memory or reports") {
   const test::ScratchFolder scratch;
   const auto go_on_for = [&](const std::function<void(int)>& work) {
     const auto [code, text] = in_child(scratch / "output", [&] {
@@ -186,7 +186,7 @@ TEST_CASE("a rank that is alone goes on as long as it reads, writes, faults memo
         }) == 0);
 }
 
-TEST_CASE("a rank that works is reported as waited for, in the log as on standard error, once per deadline") {
+TEST_CASE("a rank that works is reported in log and standard error, once per deadline") {
   constexpr int lines = 4;
   const test::ScratchFolder scratch;
   const auto begin = Clock::now();
@@ -211,7 +211,7 @@ TEST_CASE("a rank that works is reported as waited for, in the log as on standar
   CHECK(text.substr(0, log.size()) == log);  // which is written second
 }
 
-TEST_CASE("a standard error that nobody empties holds up neither the watchdog nor what it finds") {
+TEST_CASE("a standard error that nobody empties holds up neither watchdog nor verdict") {
   const test::ScratchFolder scratch;
   const test::FullPipe pipe;
   const auto [code, text] = in_child(scratch / "output", [&] {
@@ -230,7 +230,7 @@ TEST_CASE("a standard error that nobody empties holds up neither the watchdog no
   CHECK(text.empty());
 }
 
-TEST_CASE("a main thread that hangs inside of a collective's library does not keep its watchdog from ending the job") {
+TEST_CASE("a main thread that hangs in a library does not keep the watchdog from ending it") {
   const test::ScratchFolder scratch;
   const auto [code, text] = in_child(scratch / "output", [&] {
     RankZero zero;
@@ -243,7 +243,7 @@ TEST_CASE("a main thread that hangs inside of a collective's library does not ke
   CHECK(has(text, "rank 1 (host n07) is late"));
 }
 
-TEST_CASE("a file system that does not answer holds up neither the verdict nor the end of the process") {
+TEST_CASE("a file system that does not answer holds up neither the verdict nor the end") {
   const test::ScratchFolder scratch;
   // From now on the watchdog's file is a pipe: whoever opens it to write waits for somebody who reads.
   const auto kill_files = [](const std::filesystem::path& folder) {

@@ -68,7 +68,7 @@ TEST_CASE("a collective that ends after all withdraws the alarm") {
   CHECK_FALSE(activity().has_verdict());
 }
 
-TEST_CASE("a collective that ends when the verdict is there withdraws both, and no later one throws it") {
+TEST_CASE("a collective that ends when the verdict is there withdraws both for good") {
   RankZero zero;
   FileRank other(zero.folder, 1, /*beats=*/true);
   auto watchdog = zero.start();
@@ -92,7 +92,7 @@ TEST_CASE("a collective that ends when the verdict is there withdraws both, and 
   }
 }
 
-TEST_CASE("a rank that another one looks for writes its stack, and takes it away when the alarm is over") {
+TEST_CASE("a rank that another looks for writes its stack, and removes it after the alarm") {
   RankZero zero;
   const FileRank other(zero.folder, 1, /*beats=*/true);
   const auto watchdog = zero.start();
