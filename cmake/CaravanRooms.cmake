@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# caravan_add_room(name [TORCH] SOURCES a.cpp … LINKS caravan_core …)
+# caravan_add_room(name [TORCH | JSON] SOURCES a.cpp … LINKS caravan_core …)
 #   A room is one library, caravan_<name>. LINKS is the whole list of what it may include from; the layering test
-#   compares the includes with it. TORCH: all its files see torch, so they share the precompiled header. Includes are written from the room: "core/error.hpp".
+#   compares the includes with it. Includes are written from the room: "core/error.hpp". TORCH, JSON: most of its files
+#   see torch or JSON, so they share the precompiled header of those.
 # caravan_add_test(name SOURCES a.cpp … LINKS … [NP 1 2 4] [LABEL quick|full|soak] [TIMEOUT seconds] [ARGS …])
 #   One executable; with NP one CTest entry per rank count, started by mpirun, else one without MPI.
 function(caravan_add_room name)
-  cmake_parse_arguments(ROOM "TORCH" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ROOM "TORCH;JSON" "" "SOURCES;LINKS" ${ARGN})
   set_property(GLOBAL APPEND PROPERTY CARAVAN_ROOMS ${name})
   set_property(GLOBAL PROPERTY CARAVAN_ROOM_FOLDER_${name} "${CMAKE_CURRENT_SOURCE_DIR}")
   set_property(GLOBAL PROPERTY CARAVAN_ROOM_TORCH_${name} ${ROOM_TORCH})
@@ -23,19 +24,33 @@ function(caravan_add_room name)
   endif()
   if(ROOM_TORCH)
     caravan_use_torch_headers(caravan_${name})
+  elseif(ROOM_JSON)
+    caravan_use_json_headers(caravan_${name})
   endif()
 endfunction()
 
-# One precompiled header for every target that sees torch: 15 s of parsing, once.
-function(caravan_use_torch_headers target)
-  if(NOT TARGET caravan_torch_headers)
-    file(WRITE "${PROJECT_BINARY_DIR}/torch_headers.cpp" "// Carries the precompiled header.\n")
-    add_library(caravan_torch_headers OBJECT "${PROJECT_BINARY_DIR}/torch_headers.cpp")
-    target_link_libraries(caravan_torch_headers PRIVATE caravan_torch caravan_flags)
-    target_precompile_headers(caravan_torch_headers PRIVATE <ATen/ATen.h> <torch/csrc/autograd/function.h>
-                              <torch/csrc/autograd/variable.h>)
+# caravan_use_headers(target set LINKS … HEADERS …): one precompiled header of that name for all its targets.
+function(caravan_use_headers target set)
+  cmake_parse_arguments(USE "" "" "LINKS;HEADERS" ${ARGN})
+  if(NOT TARGET ${set})
+    file(WRITE "${PROJECT_BINARY_DIR}/${set}.cpp" "// Carries the precompiled header.\n")
+    add_library(${set} OBJECT "${PROJECT_BINARY_DIR}/${set}.cpp")
+    target_link_libraries(${set} PRIVATE ${USE_LINKS} caravan_flags)
+    target_precompile_headers(${set} PRIVATE ${USE_HEADERS})
   endif()
-  target_precompile_headers(${target} REUSE_FROM caravan_torch_headers)
+  target_precompile_headers(${target} REUSE_FROM ${set})
+endfunction()
+
+# 15 s of parsing, once. With JSON, since most that see torch see it, too.
+function(caravan_use_torch_headers target)
+  caravan_use_headers(${target} caravan_torch_headers
+    LINKS caravan_torch nlohmann_json::nlohmann_json
+    HEADERS <ATen/ATen.h> <torch/csrc/autograd/function.h> <torch/csrc/autograd/variable.h> <nlohmann/json.hpp>)
+endfunction()
+
+# 2 s of parsing a file.
+function(caravan_use_json_headers target)
+  caravan_use_headers(${target} caravan_json_headers LINKS nlohmann_json::nlohmann_json HEADERS <nlohmann/json.hpp>)
 endfunction()
 
 function(caravan_add_test name)
@@ -60,6 +75,10 @@ function(caravan_add_test name)
   endif()
   if(TEST_TORCH)
     caravan_use_torch_headers(${name})
+  else()
+    caravan_use_headers(${name} caravan_test_headers
+      LINKS caravan_catch2 nlohmann_json::nlohmann_json HEADERS "${PROJECT_SOURCE_DIR}/tests/support/catch.hpp"
+                                                                <nlohmann/json.hpp>)
   endif()
   if(NOT TEST_NP)
     add_test(NAME ${name} COMMAND ${name} ${TEST_ARGS})

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/json.hpp"
 #include "io/atomic_file.hpp"
 #include "io/mapped_file.hpp"
 #include "io/system_error.hpp"
@@ -24,7 +25,7 @@ JsonLines::JsonLines(const std::filesystem::path& path) : path_(path) {
 }
 
 void JsonLines::append(const nlohmann::json& line) {
-  const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string text = core::json_text(line) + "\n";
   write_all(file_.get(), text.data(), text.size(), path_);
 }
 
@@ -41,7 +42,7 @@ std::size_t visit_lines(const std::string& text, const JsonLineVisitor& visit) {
     const std::size_t end = text.find('\n', visited);
     if (end == std::string::npos) break;
     const std::string_view line = std::string_view(text).substr(visited, end - visited);
-    if (!visit(number, nlohmann::json::parse(line, nullptr, false))) break;
+    if (!visit(number, core::parse_json_if_valid(line))) break;
     visited = end + 1;
   }
   return visited;

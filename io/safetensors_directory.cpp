@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
 #include "io/copy_converted.hpp"
@@ -29,7 +30,7 @@ SafetensorsDirectory::SafetensorsDirectory(const fs::path& folder) : folder_(fol
 
 void SafetensorsDirectory::open_shards() {
   const fs::path index = folder_ / "model.safetensors.index.json";
-  const nlohmann::json document = nlohmann::json::parse(read_file(index), nullptr, false);
+  const nlohmann::json document = core::parse_json_if_valid(read_file(index));
   if (!document.is_object() || !document.contains("weight_map") || !document["weight_map"].is_object()) {
     core::bad_input(index.string(), ": not a JSON object with an object \"weight_map\"");
   }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "io/safetensors.hpp"
 #include "io/safetensors_header.hpp"
 
@@ -24,7 +25,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const st
                            {"shape", tensor.shape},
                            {"data_offsets", std::array<std::size_t, 2>{begin, missing_}}};
   }
-  std::string text = header.dump();
+  std::string text = core::json_text(header);
   text.append((8 - text.size() % 8) % 8, ' ');
   std::array<char, 8> length{};
   for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<char>((text.size() >> (8 * i)) & 0xff);

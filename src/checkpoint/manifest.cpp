@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "core/checksum.hpp"
+#include "core/json.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::checkpoint {
@@ -19,7 +20,7 @@ constexpr const char* master = "master.h5";
 std::string checksum_of(const json& document) {
   json rest = document;
   rest.erase("checksum");
-  const std::string text = rest.dump();
+  const std::string text = core::json_text(rest);
   return core::checksum(text.data(), text.size());
 }
 
@@ -105,7 +106,7 @@ StoredPiece piece_from_json(const json& value) {
 std::string Manifest::to_text() const {
   json document = to_json(*this);
   document["checksum"] = checksum_of(document);
-  return document.dump(1) + "\n";
+  return core::json_text(document, 1) + "\n";
 }
 
 Manifest Manifest::read(const std::filesystem::path& folder) {
@@ -114,7 +115,7 @@ Manifest Manifest::read(const std::filesystem::path& folder) {
     core::bad_input(folder.string(), " is not a checkpoint: it has no manifest.json",
                     std::filesystem::is_directory(folder) ? " (a save that was not finished)" : "");
   }
-  const json document = json::parse(io::read_file(path), nullptr, false);
+  const json document = core::parse_json_if_valid(io::read_file(path));
   if (document.is_discarded()) core::bad_input(path.string(), ": not valid JSON: the file is damaged");
   check_header(document, path.string());
   Manifest manifest;
@@ -150,7 +151,7 @@ std::string content_of(const Manifest& manifest) {
   }
   // Sorted keys, no spaces.
   const std::string text =
-      json{{"upcycle", manifest.state.value("upcycle", json())}, {"tensors", std::move(tensors)}}.dump();
+      core::json_text(json{{"upcycle", manifest.state.value("upcycle", json())}, {"tensors", std::move(tensors)}});
   return core::checksum(text.data(), text.size());
 }
 

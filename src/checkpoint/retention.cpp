@@ -8,6 +8,7 @@
 
 #include "checkpoint/manifest.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
@@ -62,7 +63,8 @@ std::optional<HeldOut> held_out_loss_of(const fs::path& folder) {
   try {
     const nlohmann::json state = Manifest::read(folder).state;
     const nlohmann::json loss = state.value(held_out_loss_field, nlohmann::json());
-    if (loss.is_number()) return HeldOut{loss.get<double>(), state.value(held_out_set_field, nlohmann::json()).dump()};
+    if (loss.is_number())
+      return HeldOut{loss.get<double>(), core::json_text(state.value(held_out_set_field, nlohmann::json()))};
   } catch (const core::Error& error) {
     if (!is_damage(error)) throw;
     core::log_warning(error.what());

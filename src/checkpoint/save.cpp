@@ -10,6 +10,7 @@
 #include "comm/agreement.hpp"
 #include "core/checksum.hpp"
 #include "core/finite.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
 #include "io/durable_file.hpp"
@@ -203,7 +204,7 @@ void write_manifest(const SaveRequest& request, int world, const std::vector<std
   manifest.store = request.store;
   manifest.state = request.state;
   for (const std::string& report : reports) {
-    if (!report.empty()) add_report(manifest, json::parse(report));
+    if (!report.empty()) add_report(manifest, core::parse_json(report));
   }
   for (const auto& [name, tensor] : manifest.tensors) {
     const std::string problem = coverage_problem(tensor);
@@ -250,7 +251,7 @@ ShardReport write_shard(const fs::path& folder, int rank, const std::vector<Piec
     if (full.empty()) return;
     // Another node may not see yet that rank 0 made the folder; asking for it again makes it look.
     fs::create_directories(folder);
-    report.shard = write_shard_file(path, full, between_blocks).dump();
+    report.shard = core::json_text(write_shard_file(path, full, between_blocks));
     io::fsync_folder(folder);
     if (folder.has_parent_path()) io::fsync_folder(folder.parent_path());
   });

@@ -4,6 +4,7 @@
 #include "commands/open_packed.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "data/tokenizer.hpp"
 #include "evaluate/generation.hpp"
@@ -78,8 +79,7 @@ int evaluate(const Session& session) {
                                 {"answer", text},
                                 {"program", core::build_facts_text()}};
     std::filesystem::create_directories(session.run_folder());
-    io::write_file_atomically(session.run().evaluation(start.reader->step()),
-                              report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    io::write_file_atomically(session.run().evaluation(start.reader->step()), core::json_text(report, 1) + "\n");
   });
   return 0;
 }

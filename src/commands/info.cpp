@@ -6,6 +6,7 @@
 #include "config/config.hpp"
 #include "config/flags.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "report/info.hpp"
 
@@ -31,12 +32,12 @@ std::function<int()> info(const Command& command, const std::vector<std::string>
                     "; ", usage_of(command));
   }
   request.path = paths.front();
-  request.default_settings = nlohmann::json::parse(config::json({}));
+  request.default_settings = core::parse_json(config::json({}));
   for (const config::Renamed& name : config::renamed_settings()) {  // in checkpoints of older versions
     request.default_settings[name.former_section][name.former_key] = request.default_settings[name.section][name.key];
   }
   request.read_settings = [](const std::string& file) {
-    return nlohmann::json::parse(config::json(config::load(file, {})));
+    return core::parse_json(config::json(config::load(file, {})));
   };
   return [request] { return print(request); };
 }

@@ -10,6 +10,7 @@
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "data/prepared.hpp"
 #include "io/system_error.hpp"
@@ -69,10 +70,8 @@ void warn_of_other_settings(const Session& session, const data::PackedFile& pack
 }
 
 nlohmann::json facts_of(const data::PackedFile& packed) {
-  const std::string metadata =
-      data::to_json(packed.metadata()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return {
-      {"data", packed.fingerprint()}, {"data_content", packed.content()}, {"packed", nlohmann::json::parse(metadata)}};
+  const std::string metadata = core::json_text(data::to_json(packed.metadata()));
+  return {{"data", packed.fingerprint()}, {"data_content", packed.content()}, {"packed", core::parse_json(metadata)}};
 }
 
 void require_same_data(const nlohmann::json& state, const std::string& folder, const data::PackedFile& packed) {

@@ -7,6 +7,7 @@
 #include "comm/agreement.hpp"
 #include "commands/open_packed.hpp"
 #include "core/build_facts.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/config_changes.hpp"
@@ -146,7 +147,7 @@ train::Progress resume(const Session& session, run::ResumePoint& point, Start& s
           core::log("the checkpoint was written by ", start.reader->program(), "; this is ", core::build_facts_text());
         }
         log_changes(start.reader->state().value("config", nlohmann::json::object()),
-                    nlohmann::json::parse(config::json(session.config)));
+                    core::parse_json(config::json(session.config)));
         const auto warning = train::falls_back_into_warm_up(trainer.schedule(), former_settings(start), progress.step,
                                                             packed.sequences());
         if (warning) core::log_warning(*warning);
@@ -162,8 +163,7 @@ train::Progress resume(const Session& session, run::ResumePoint& point, Start& s
 }
 
 nlohmann::json resume_state(const Session& session, const train::Progress& progress, const nlohmann::json& data) {
-  nlohmann::json state{{"progress", progress.to_json()},
-                       {"config", nlohmann::json::parse(config::json(session.config))}};
+  nlohmann::json state{{"progress", progress.to_json()}, {"config", core::parse_json(config::json(session.config))}};
   state.update(data);
   return state;
 }

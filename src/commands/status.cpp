@@ -7,6 +7,7 @@
 
 #include "config/config.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "run/status.hpp"
 
 namespace caravan::commands {
@@ -54,8 +55,7 @@ std::string text_in(Form form, const run::RunFolder& folder, const run::StageSet
     return run::to_shell(run::read_stages(folder, settings, checkpoints), checkpoints);
   }
   const run::Status status = run::read_status(folder, settings);
-  return form == Form::json ? run::to_json(status).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
-                            : run::to_text(status);
+  return form == Form::json ? core::json_text(run::to_json(status), 1) + "\n" : run::to_text(status);
 }
 
 }  // namespace

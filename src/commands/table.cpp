@@ -8,6 +8,7 @@
 #include "commands/status.hpp"
 #include "commands/verify.hpp"
 #include "core/build_facts.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 
 namespace caravan::commands {
@@ -96,9 +97,10 @@ std::string help() {
 /// Every setting: "train.lr", "0.0002".
 std::vector<comm::Fact> facts_of(const config::Config& config) {
   std::vector<comm::Fact> facts;
-  const auto sections = nlohmann::ordered_json::parse(config::json(config));
+  const auto sections = core::parse_ordered_json(config::json(config));
   for (const auto& [section, settings] : sections.items()) {
-    for (const auto& [key, value] : settings.items()) facts.push_back({core::concat(section, ".", key), value.dump()});
+    for (const auto& [key, value] : settings.items())
+      facts.push_back({core::concat(section, ".", key), core::json_text(value)});
   }
   return facts;
 }

@@ -6,6 +6,7 @@
 
 #include "config/ini.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 
 namespace caravan::config {
@@ -111,7 +112,7 @@ std::string json(const Config& config) {
   for (const Field& field : fields_of(values)) {
     object[field.section][field.key] = std::visit(AsJson(), field.target);
   }
-  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return core::json_text(object);
 }
 
 }  // namespace caravan::config

@@ -6,6 +6,7 @@
 
 #include "comm/agreement.hpp"
 #include "convert/byte_progress.hpp"
+#include "core/json.hpp"
 
 namespace caravan::convert {
 namespace {
@@ -69,7 +70,7 @@ std::string index_text(const std::vector<TensorFile>& shards) {
     for (const ExportTensor& tensor : shard.tensors) weight_map[tensor.target.name] = shard.path.filename().string();
   }
   const json index{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(weight_map)}};
-  return index.dump(2) + "\n";
+  return core::json_text(index, 2) + "\n";
 }
 
 ExportReport write_tensor_files(comm::Communicator& world, const layout::TensorSource& source, double lora_scale,

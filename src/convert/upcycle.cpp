@@ -17,6 +17,7 @@
 #include "convert/byte_progress.hpp"
 #include "convert/companions.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/hugging_face_source.hpp"
@@ -85,7 +86,7 @@ json facts_of(const UpcycleRequest& request, const std::string& config, const la
   char fingerprint[17];
   std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
                 static_cast<unsigned long long>(base_fingerprint(source, parameters)));
-  json facts{{"config", json::parse(config)}, {"seed", request.seed}, {"base", fingerprint}};
+  json facts{{"config", core::parse_json(config)}, {"seed", request.seed}, {"base", fingerprint}};
   if (!request.kept.empty()) facts["kept"] = request.kept;
   return facts;
 }

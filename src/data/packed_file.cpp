@@ -7,6 +7,7 @@
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "data/packed_header.hpp"
 
 namespace caravan::data {
@@ -93,7 +94,7 @@ std::span<const T> section_of(const io::MappedFile& file, const PackedHeader::Se
 
 PackedMetadata from_json(std::span<const char> text, const std::string& path) {
   try {
-    const auto object = nlohmann::json::parse(text.begin(), text.end());
+    const auto object = core::parse_json(text);
     PackedMetadata metadata{
         object.at("template"),       object.at("packing"), object.at("sequence"),           object.at("tokenizer"),
         object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),

@@ -4,6 +4,7 @@
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "data/options.hpp"
 #include "data/packed_file.hpp"
 #include "data/packed_header.hpp"
@@ -41,7 +42,7 @@ void PackedWriter::add(const Document& document) {
 }
 
 void PackedWriter::write(io::AtomicFile& file) const {
-  const std::string metadata = to_json(metadata_).dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  const std::string metadata = core::json_text(to_json(metadata_), 1);
   std::vector<std::uint64_t> sequence_starts = sequence_starts_;
   sequence_starts.push_back(documents());
   const std::array<std::span<const std::byte>, PackedHeader::section_count> sections{

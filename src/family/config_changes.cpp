@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "family/config_fields.hpp"
 
 namespace caravan::family {
@@ -18,7 +19,7 @@ std::vector<std::string> config_changes(const std::string& folder, const nlohman
   }
   const auto text_of = [](const nlohmann::json& document, const std::string& name) {
     if (!document.contains(name)) return std::string("nothing");
-    return document.at(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return core::json_text(document.at(name));
   };
   for (const std::string& name : names) {
     const bool same = fields.json().contains(name) && recorded.contains(name) && fields.json()[name] == recorded[name];

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::family {
@@ -13,7 +14,7 @@ ConfigFields ConfigFields::from_file(const std::string& file) {
   if (!io::size_of_file(file)) core::bad_input(file, ": cannot be read; a model folder holds config.json");
   nlohmann::json object;
   try {
-    object = nlohmann::json::parse(io::read_file(file));
+    object = core::parse_json(io::read_file(file));
   } catch (const nlohmann::json::exception& error) {
     core::bad_input(file, ": not valid JSON: ", error.what());
   }
@@ -32,10 +33,8 @@ const nlohmann::json& ConfigFields::at(const char* key) const {
 }
 
 void ConfigFields::refuse(const char* key, const std::string& why) const {
-  core::bad_input(
-      file_, ": ", prefix_, key, " = ",
-      object_.contains(key) ? object_.at(key).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "null",
-      why);
+  core::bad_input(file_, ": ", prefix_, key, " = ", object_.contains(key) ? core::json_text(object_.at(key)) : "null",
+                  why);
 }
 
 std::string ConfigFields::text(const char* key) const {
@@ -84,7 +83,7 @@ ConfigFields ConfigFields::inside(const char* key) const {
 
 void ConfigFields::only(const char* key, const nlohmann::json& neutral) const {
   if (!has(key) || object_.at(key) == neutral) return;
-  refuse(key, core::concat(" is not implemented; only ", neutral.dump(), " is"));
+  refuse(key, core::concat(" is not implemented; only ", core::json_text(neutral), " is"));
 }
 
 }  // namespace caravan::family

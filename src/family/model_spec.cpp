@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/config_fields.hpp"
@@ -66,8 +67,9 @@ void refuse_unimplemented(const ConfigFields& fields) {
 /// A field of other families that this one's class does not know: what it says is not computed there, nor here.
 void warn_of_ignored(const ConfigFields& fields, const Family& family, const char* key, const nlohmann::json& so) {
   if (!fields.has(key) || fields.json().at(key) == so) return;
-  core::log_warning(core::concat(fields.file(), ": ", key, " = ", fields.json().at(key).dump(), " is not used: ",
-                                 family.architecture, " has no such field, and is ", so.dump(), " there"));
+  core::log_warning(core::concat(fields.file(), ": ", key, " = ", core::json_text(fields.json().at(key)),
+                                 " is not used: ", family.architecture, " has no such field, and is ",
+                                 core::json_text(so), " there"));
 }
 
 /// Qwen2's windows begin at layer max_window_layers, and not at all without use_sliding_window.
@@ -169,8 +171,8 @@ void warn_of_ids(const ConfigFields& fields, std::int64_t vocabulary) {
     const nlohmann::json& value = fields.json().at(key);
     for (const nlohmann::json& id : value.is_array() ? value : nlohmann::json::array({value})) {
       if (id.is_number_integer() && id >= 0 && id < vocabulary) continue;
-      core::log_warning(core::concat(fields.file(), ": ", key, " = ", value.dump(), ", but ", id.dump(),
-                                     " is no token of a vocabulary of ", vocabulary,
+      core::log_warning(core::concat(fields.file(), ": ", key, " = ", core::json_text(value), ", but ",
+                                     core::json_text(id), " is no token of a vocabulary of ", vocabulary,
                                      "; the tokenizer says which tokens begin and end a text"));
     }
   }
@@ -192,7 +194,7 @@ std::optional<Pesc> read_pesc(const ConfigFields& fields) {
 void warn_of_camelidae_rope(const ConfigFields& fields, double file_theta, double theta) {
   const auto& json = fields.json();
   if (!json.contains("auto_map") || theta == 10000) return;
-  if (json.at("auto_map").dump().find("camelidae") == std::string::npos) return;
+  if (core::json_text(json.at("auto_map")).find("camelidae") == std::string::npos) return;
   core::log_warning(core::concat(fields.file(), ": rope_theta = ", file_theta,
                                  ", but its auto_map names the Camelidae class, which always computes with 10000; "
                                  "this program computes with ",
@@ -253,7 +255,7 @@ ModelSpec crafted(ModelSpec base, const Pesc& pesc, const std::optional<Lora>& l
 
 std::string crafted_config(const std::string& base_config, const ModelSpec& spec) {
   CARAVAN_CHECK(spec.pesc.has_value());
-  nlohmann::json json = nlohmann::json::parse(base_config);
+  nlohmann::json json = core::parse_json(base_config);
   json["model_type"] = spec.model_type;
   json["num_experts"] = spec.pesc->experts;
   json["topk"] = spec.pesc->topk;
@@ -267,7 +269,7 @@ std::string crafted_config(const std::string& base_config, const ModelSpec& spec
     json["torch_dtype"] = core::name_of(spec.dtype);  // there are no tensors beside it to look at
   }
   if (spec.lora) json["caravan"]["lora"] = lora_json(*spec.lora);
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 }  // namespace caravan::family

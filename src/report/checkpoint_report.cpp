@@ -5,6 +5,7 @@
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/reader.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "family/config_changes.hpp"
 #include "family/parameters.hpp"
@@ -78,7 +79,7 @@ void write_training_state(const json& state, Page& page) {
     page.line("data", "the packed file with fingerprint " + data);
   }
   if (const json upcycled = state.value("upcycle", json::object()); !upcycled.empty()) {
-    page.line("made by", core::concat("upcycle, seed ", upcycled.value("seed", json()).dump(),
+    page.line("made by", core::concat("upcycle, seed ", core::json_text(upcycled.value("seed", json())),
                                       ", from a base with fingerprint ", upcycled.value("base", "unknown")));
   }
 }
@@ -93,9 +94,9 @@ std::string precision_of(const Opened& opened) {
 
 void write_facts(const Opened& opened, Page& page) {
   const Manifest& manifest = opened.manifest;
-  const json document = json::parse(io::read_file(opened.folder / "manifest.json"));
+  const json document = core::parse_json(io::read_file(opened.folder / "manifest.json"));
   page.line("step", grouped(manifest.step));
-  page.line("format version", document.at("version").dump());
+  page.line("format version", core::json_text(document.at("version")));
   page.line("written by", manifest.program.empty() ? "an unnamed program" : manifest.program);
   page.line("layout", core::concat(manifest.layout.world, manifest.layout.world == 1 ? " rank" : " ranks", ", TP ",
                                    manifest.layout.tp, ", EP ", manifest.layout.ep));

@@ -9,6 +9,7 @@
 #include "checkpoint/reader.hpp"
 #include "checkpoint/retention.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "io/json_lines.hpp"
 #include "io/metrics_line.hpp"
@@ -34,7 +35,7 @@ void write_metrics(const fs::path& folder, Page& page) {
   if (!fs::exists(file)) return page.line("last step", "none: training has not begun");
   const std::string line = io::last_line(file);
   if (line.empty()) return page.line("last step", "none yet");
-  const auto metrics = io::MetricsLine::from_json(json::parse(line, nullptr, false));
+  const auto metrics = io::MetricsLine::from_json(core::parse_json_if_valid(line));
   if (!metrics) return page.problem(file.string() + ": its last line is no metrics of a step: " + line);
   std::vector<std::string> parts;
   const auto part = [&](const char* name, const std::optional<double>& value) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/settings.hpp"
 
+#include "core/json.hpp"
 #include "core/text.hpp"
 
 namespace caravan::report {
@@ -15,7 +16,7 @@ std::string text_of(const json& value) {
     for (const json& item : value) items.push_back(text_of(item));
     return items.empty() ? "nothing" : core::join(items, ", ");
   }
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return core::json_text(value);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 
 #include "core/error.hpp"
 #include "core/host_name.hpp"
+#include "core/json.hpp"
 #include "io/file_descriptor.hpp"
 #include "io/system_error.hpp"
 
@@ -86,7 +87,7 @@ std::string to_text(const LockHolder& holder) {
   const nlohmann::json document = {
       {"cluster", holder.cluster}, {"job", holder.job}, {"restart", holder.restart}, {"host", holder.host},
       {"machine", holder.machine}, {"pid", holder.pid}, {"started", holder.started}, {"heartbeat", holder.heartbeat}};
-  std::string text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string text = core::json_text(document);
   text.resize(std::max(lock_bytes, text.size() + 1), ' ');
   text.back() = '\n';
   return text;
@@ -113,7 +114,7 @@ LockHolder lock_holder_from(const std::string& text) {
   LockHolder holder;
   holder.text = text;
   holder.host = "unknown host";
-  const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json document = core::parse_json_if_valid(text);
   if (!document.is_object()) return holder;
   // A field of another type, as other versions may write, is one that is not there.
   const auto take = [&](const char* name, auto& field, bool (nlohmann::json::*is_right)() const) {

@@ -8,6 +8,7 @@
 
 #include "comm/agreement.hpp"
 #include "core/host_name.hpp"
+#include "core/json.hpp"
 #include "run/lock_holder.hpp"
 #include "run/run_folder.hpp"
 
@@ -48,10 +49,9 @@ void require_shared(comm::Communicator& world, const fs::path& folder, const std
     first = {
         {"holder", to_text(this_process())}, {"host", core::host_name()}, {"folder", fs::absolute(folder).string()}};
   }
-  const std::string text = world.broadcast_text(
-      "share which folder is locked", first.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 0);
+  const std::string text = world.broadcast_text("share which folder is locked", core::json_text(first), 0);
   comm::on_all_ranks(world, [&] {
-    first = nlohmann::json::parse(text);
+    first = core::parse_json(text);
     if (comes_to_show(folder, lock_holder_from(first["holder"].get<std::string>()))) return;
     core::bad_input("on ", core::host_name(), ", ", setting, " = ", folder.string(), " is ",
                     fs::absolute(folder).string(), ", which does not hold the lock that rank 0 has made in ",

@@ -7,6 +7,7 @@
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/retention.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/system_error.hpp"
 #include "data/packed_file.hpp"
 #include "io/atomic_file.hpp"
@@ -97,7 +98,7 @@ Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
   if (!fs::exists(stage.result)) return stage;
   stage.done = true;
   look_into(stage, [&] {
-    const json report = json::parse(io::read_file(stage.result));
+    const json report = core::parse_json(io::read_file(stage.result));
     stage.made_by = report.value("program", "");
     for (const char* key : {"precision", "samples"}) {
       if (report.contains(key)) stage.settings[key] = report[key];

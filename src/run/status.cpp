@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
 #include "io/json_lines.hpp"
@@ -35,7 +36,7 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 std::string text_of(const fs::path& file) { return fs::exists(file) ? first_line(io::read_file(file)) : std::string(); }
 
 std::optional<std::int64_t> last_step(const fs::path& metrics) {
-  const auto line = io::MetricsLine::from_json(json::parse(io::last_line(metrics), nullptr, false));
+  const auto line = io::MetricsLine::from_json(core::parse_json_if_valid(io::last_line(metrics)));
   if (!line) return std::nullopt;
   return line->step;
 }

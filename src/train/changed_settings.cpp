@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 
 namespace caravan::train {
@@ -32,7 +33,7 @@ void require_steps_of_this_batch(const Options& options, const json& former, con
   const json was = other_value(former, "batch", options.batch);
   const bool made_with_it = was.is_null() && former.contains("batch");
   core::bad_input("train.batch = ", options.batch, ", but ",
-                  was.is_null() ? "not all of" : core::concat("train.batch = ", was.dump(), " made"), " the ",
+                  was.is_null() ? "not all of" : core::concat("train.batch = ", core::json_text(was), " made"), " the ",
                   progress.step, " steps that led to ", where, was.is_null() ? " were made with it" : "",
                   ", so that counted in steps of ", options.batch, " train.epochs = ", options.epochs,
                   " would not end with the data; ", made_with_it ? "" : "set it back, or ",
@@ -45,8 +46,9 @@ void require_same_order(const Options& options, const json& former, const Progre
   const auto same = [&](const char* key, const json& now) {
     const json was = other_value(former, key, now);
     if (was.is_null()) return;
-    core::bad_input("train.", key, " = ", now.dump(), ", but ", where, " was made with ", was.dump(), " and has used ",
-                    progress.position.index, " of the ", sequences, " sequences of epoch ", progress.position.epoch,
+    core::bad_input("train.", key, " = ", core::json_text(now), ", but ", where, " was made with ",
+                    core::json_text(was), " and has used ", progress.position.index, " of the ", sequences,
+                    " sequences of epoch ", progress.position.epoch,
                     ": the rest, in another order, would repeat some and leave out others; set it back, or train in "
                     "another run.folder");
   };

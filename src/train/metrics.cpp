@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "io/metrics_line.hpp"
@@ -16,8 +17,8 @@ namespace caravan::train {
 Metrics::Metrics(std::filesystem::path file, std::int64_t resumed_at_most) : path_(std::move(file)) {
   const auto field = [&](std::size_t number, const nlohmann::json& line, const char* name) {
     if (!line.is_object() || !line.contains(name) || !line[name].is_number_integer()) {
-      core::bad_input(path_.string(), ":", number, ": a line without a whole number \"", name, "\": ", line.dump(),
-                      "; move the file away, or mend the line");
+      core::bad_input(path_.string(), ":", number, ": a line without a whole number \"", name,
+                      "\": ", core::json_text(line), "; move the file away, or mend the line");
     }
     return line[name].get<std::int64_t>();
   };

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
+
 namespace caravan::watch {
 namespace {
 
@@ -60,7 +62,7 @@ nlohmann::json to_json(const RankState& state) {
 }
 
 RankState parse_state(const std::string& text) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json json = core::parse_json_if_valid(text);
   if (!json.is_object()) return {};
   try {
     RankState state;

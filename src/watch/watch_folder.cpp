@@ -13,6 +13,8 @@
 #include <sstream>
 #include <system_error>
 
+#include "core/json.hpp"
+
 namespace caravan::watch {
 namespace {
 
@@ -44,7 +46,7 @@ std::filesystem::path WatchFolder::file(const char* kind, int rank, const char* 
 }
 
 void WatchFolder::write_state(const RankState& state) const {
-  std::string text = to_json(state).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string text = core::json_text(to_json(state));
   text.resize(std::max(least_bytes, text.size() + 1), ' ');
   text.back() = '\n';
   overwrite(file("rank", rank_, ".json"), text);
