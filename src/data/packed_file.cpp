@@ -94,7 +94,7 @@ std::span<const T> section_of(const io::MappedFile& file, const PackedHeader::Se
 
 PackedMetadata from_json(std::span<const char> text, const std::string& path) {
   try {
-    const auto object = core::parse_json(text);
+    const auto object = core::parse_json({text.data(), text.size()});
     PackedMetadata metadata{
         object.at("template"),       object.at("packing"), object.at("sequence"),           object.at("tokenizer"),
         object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),
