@@ -130,16 +130,16 @@ on_signal() {
 # Ranks that were only being started have not heard the signal. And when the job's end comes before theirs, this shell
 # must know in time. A preempted job's end is near at once: three quarters of what is left are the ranks' in any case.
 remind() {
-  local end='' left margin='' told=''
+  local end='' left margin='' alarmed=''
   while :; do
-    if [ -z "$told" ]; then
+    if [ -z "$alarmed" ]; then
       # Asked anew while it is not known, and when it is near: it may have been moved.
       if [ -z "$end" ] || [ $((end - $(date +%s))) -le "$margin" ]; then job_end; fi
       left=$((${end:-0} - $(date +%s)))
       [ -n "$margin" ] || [ -z "$end" ] || margin=$((left / 4 < end_margin ? left / 4 : end_margin))
       if [ -n "$end" ] && [ "$left" -le "$margin" ]; then
         kill -ALRM $$
-        told=yes
+        alarmed=yes
       fi
     fi
     sleep 5

@@ -240,7 +240,7 @@ TEST_CASE("a save that nobody commits is given up, with its thread") {
   const int before = threads();
   const Rows rows(*world, 20480);
   const auto shard = folder / core::concat("shard-0000", world->rank(), ".h5");
-  // The writer has three blocks to write and is told to stop at once, so that it is in time only when this thread is
+  // The writer has three blocks to write and is asked to stop at once, so that it is in time only when this thread is
   // kept from going on for that long. A shard that is given up is removed.
   bool removed = false;
   for (int again = 0; again < 10; ++again) {

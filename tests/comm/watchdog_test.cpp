@@ -51,14 +51,14 @@ void let_arrive(Communicator& world, const double& data) {
 std::optional<std::string> give_up(Communicator& world, Communicator& hasty, int late, const fs::path& folder,
                                    const char* what) {
   double data = world.rank() == late ? 7.0 : 0.0;
-  const std::string told = folder / "told";
+  const std::string given_up = folder / "given-up";
   // It must show no sign of work: sanitizers fault memory in with every allocation.
-  for (int tries = 0; world.rank() == late && tries < 6000 && access(told.c_str(), F_OK) != 0; ++tries) {
+  for (int tries = 0; world.rank() == late && tries < 6000 && access(given_up.c_str(), F_OK) != 0; ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   std::optional<std::string> report = lost(hasty.broadcast(what, &data, 1, core::DType::f64, late));
   watch::activity().clear_verdict();  // it would end the program
-  if (report) test::write_text(told, *report);
+  if (report) test::write_text(given_up, *report);
   let_arrive(world, data);
   CHECK(world.all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
   if (report) {

@@ -46,7 +46,7 @@ trap 'exit 1' INT TERM
 binary=$(readlink -f -- "$CARAVAN_BINARY")
 
 # make_origin STEPS EVERY RANKS TP EP [PRECISION]: a configuration, the packed data, and $work/origin with the checkpoint
-# of step 0. Computes in fp32 unless told otherwise.
+# of step 0. Computes in fp32 unless the settings say otherwise.
 make_origin() {
   local words=(the sun moon river stone bird tree cloud rain wind sand gold leaf snow fire) i j answer
   for ((i = 0; i < 60; ++i)); do

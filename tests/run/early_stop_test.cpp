@@ -18,7 +18,7 @@ TEST_CASE("stopped-early tells of a signal that any rank got, until the next sta
   const std::filesystem::path file = run / "stopped-early";
   run::note_early_stop(*world, run);
   world->barrier("noted");
-  CHECK_FALSE(std::filesystem::exists(file));  // nobody was told to stop
+  CHECK_FALSE(std::filesystem::exists(file));  // nobody was asked to stop
 
   const core::StopRequest stop("nothing was finished");
   if (world->rank() == world->size() - 1) ::raise(SIGUSR1);

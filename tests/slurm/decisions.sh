@@ -158,7 +158,7 @@ exec "$binary" "\$@"
 TEXT
 chmod +x "$CASE/caravan"
 body "CARAVAN=$CASE/caravan"
-expect_said "caravan status does not tell whether train is done (exit 76)"
+expect_said "caravan status does not say whether train is done (exit 76)"
 expect_not_called srun train
 expect_requeued
 
@@ -179,7 +179,7 @@ cat >"$CASE/squeue" <<'TEXT'
 case $* in
   *%T*%r*) echo "RUNNING None" ;;
   *%e*)
-    if [ -e "$CASE/told" ] && [ "$(wc -l <"$CASE/called-squeue")" -lt 7 ]; then
+    if [ -e "$CASE/signalled" ] && [ "$(wc -l <"$CASE/called-squeue")" -lt 7 ]; then
       echo "slurm_load_jobs error: Socket timed out" >&2
       exit 1
     fi
@@ -188,7 +188,7 @@ esac
 TEXT
 : >"$CASE/site.env"
 cat >"$CASE/srun" <<'TEXT'
-: >"$CASE/told"
+: >"$CASE/signalled"
 kill -USR1 "$(cat -- "$CASE/body")"
 for ((i = 0; i < 300; ++i)); do [ -e "$CASE/over" ] || sleep 0.1; done
 TEXT
@@ -222,7 +222,7 @@ body
 expect_status 0
 expect_said "took the run folder over from job that left no name, which has ended"
 
-begin told_while_it_starts  # by Slurm, before there are ranks
+begin signal_while_it_starts  # by Slurm, before there are ranks
 echo 'kill -USR1 "$$"' >"$CASE/site.env"
 body "CARAVAN_SITE=$CASE/site.env"
 expect_said "stopped between two stages; the job goes to the queue again"
