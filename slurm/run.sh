@@ -231,9 +231,10 @@ trap on_late_ranks ALRM
 count_start
 for stage in "${stages[@]}"; do
   if is_done "$stage"; then
-    say "$stage is done already"
+    say "$stage is done already${facts[${stage}_problem]:+; ${facts[${stage}_problem]}}"
   else
     [ -z "$stopping" ] || queue_again 75 "stopped between two stages"
+    [ -z "${facts[${stage}_problem]:-}" ] || say "$stage is to be done: ${facts[${stage}_problem]}"
     run_stage "$stage"
   fi
 done

@@ -10,8 +10,10 @@
 #include "core/json.hpp"
 #include "core/system_error.hpp"
 #include "data/packed_file.hpp"
+#include "data/prepared.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
+#include "run/resume_point.hpp"
 
 namespace caravan::run {
 namespace {
@@ -47,16 +49,33 @@ Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
   return stage;
 }
 
-Stage prepare_stage(const StageSettings& settings) {
-  Stage stage{.name = "prepare", .result = settings.packed};
-  if (settings.packed.empty() || !fs::exists(settings.packed)) return stage;
-  if (!settings.held_out.empty() && !fs::exists(settings.held_out)) {
-    stage.problem = settings.held_out + " is missing";
-    return stage;
-  }
-  stage.done = true;
+// Whether the next start goes on from a checkpoint of trained steps, which it does only with the data that they saw.
+bool has_trained(const Checkpoints& checkpoints, const std::string& resume) {
+  if (!checkpoints.committed.empty() && checkpoints.committed.back() > 0) return true;
+  if (!names_a_folder(resume) || !fs::exists(fs::path(resume) / "manifest.json")) return false;
+  return checkpoint::Manifest::read(resume).step > 0;
+}
+
+void compare_with_settings(Stage& stage, const StageSettings& settings, bool trained) {
+  // The source of a run that has trained is not read: whatever it has become, the packed file stays.
+  const data::Prepared found = data::prepared(settings.data, settings.sequence, settings.base,
+                                              trained ? data::SourceCheck::name : data::SourceCheck::quick);
+  const bool same = found.differences.empty();
+  stage.done = (found.there && same) || (trained && !same);
+  if (!found.there) stage.problem = data::held_out_path(settings.data) + " is missing";
+  if (same) return;
+  if (!found.there) stage.problem += "; ";
+  stage.problem += settings.data.packed + " was prepared with other settings: ";
+  for (const std::string& difference : found.differences) stage.problem += difference + "; ";
+  stage.problem += trained ? "it is kept, because this run has trained already" : "prepare would replace it";
+}
+
+Stage prepare_stage(const StageSettings& settings, const Checkpoints& checkpoints) {
+  const std::string& packed = settings.data.packed;
+  Stage stage{.name = "prepare", .result = packed};
+  if (packed.empty() || !fs::exists(packed)) return stage;
   look_into(stage, [&] {
-    const data::PackedFile file(settings.packed, data::PackedFile::Check::header);
+    const data::PackedFile file(packed, data::PackedFile::Check::header);
     const data::PackedMetadata& metadata = file.metadata();
     stage.made_by = metadata.program;
     stage.settings = {{"template", metadata.template_name},
@@ -65,7 +84,7 @@ Stage prepare_stage(const StageSettings& settings) {
                       {"source", metadata.source},
                       {"held_out_every", metadata.held_out_every},
                       {"tokenizer", metadata.tokenizer}};
-    // Not compared: whether the present settings would give this file.
+    compare_with_settings(stage, settings, has_trained(checkpoints, settings.resume));
   });
   return stage;
 }
@@ -132,9 +151,10 @@ Stage export_stage(const RunFolder& run, const StageSettings& settings, std::opt
 
 std::optional<std::int64_t> planned_steps(const StageSettings& settings) {
   if (settings.steps > 0) return settings.steps;
-  if (settings.packed.empty() || !fs::exists(settings.packed)) return std::nullopt;
+  const std::string& packed = settings.data.packed;
+  if (packed.empty() || !fs::exists(packed)) return std::nullopt;
   try {
-    const std::int64_t sequences = data::PackedFile(settings.packed, data::PackedFile::Check::header).sequences();
+    const std::int64_t sequences = data::PackedFile(packed, data::PackedFile::Check::header).sequences();
     return settings.epochs * ((sequences + settings.batch - 1) / settings.batch);
   } catch (const core::SystemError&) {
     throw;
@@ -162,7 +182,7 @@ Checkpoints read_checkpoints(const RunFolder& run, const StageSettings& settings
 std::vector<Stage> read_stages(const RunFolder& run, const StageSettings& settings, const Checkpoints& checkpoints) {
   std::vector<Stage> stages;
   stages.push_back(upcycle_stage(run, settings));
-  stages.push_back(prepare_stage(settings));
+  stages.push_back(prepare_stage(settings, checkpoints));
   stages.push_back(train_stage(run, checkpoints));
   const std::optional<std::int64_t> step = chosen_step(settings, stages, checkpoints);
   stages.push_back(evaluate_stage(run, step));

@@ -43,12 +43,12 @@ TEXT
   echo 'kill -KILL "$(cat -- "$CASE/body")"' >"$CASE/scontrol"  # Slurm ends the shell that it queues again
   : >"$CASE/codes"
 }
-# body [NAME=VALUE …]: the job's body, for train; its exit status in $status, what it says in $CASE/said.
+# body [NAME=VALUE …]: the job's body, for train, or with $arguments; its exit status in $status, what it says in $CASE/said.
 body() {
   status=0
   (cd -- "$CASE/submit" && echo "$BASHPID" >"$CASE/body" && exec env "PATH=$work/bin:$PATH" "SLURM_JOB_ID=1000" "SLURM_SUBMIT_DIR=$CASE/submit" SLURM_NTASKS=1 \
     SLURM_JOB_NAME=job "CARAVAN_PREFIX=$work/prefix" CARAVAN_PATIENCE=3 "$@" \
-    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" train "--run.folder=${folder:-$run}") >"$CASE/said" 2>&1 &
+    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" ${arguments:-train} "--run.folder=${folder:-$run}") >"$CASE/said" 2>&1 &
   wait "$!" 2>/dev/null || status=$?
 }
 failed() { fail "$case_name: $* (exit $status): $(tail -n 5 -- "$CASE/said")"; }
@@ -161,6 +161,22 @@ body "CARAVAN=$CASE/caravan"
 expect_said "caravan status does not say whether train is done (exit 76)"
 expect_not_called srun train
 expect_requeued
+
+begin other_settings  # than those of the packed file: it is made again, unless the run has trained
+arguments='prepare train --data.template=idae_official'
+others="$work/instructions.packed was prepared with other settings: data.template = idae_official, but it was idae"
+body
+expect_status 0
+expect_said "prepare is to be done: $others; prepare would replace it"
+expect_called srun 'caravan prepare '
+mkdir -- "$run/checkpoints/step-00000004"
+: >"$run/checkpoints/step-00000004/manifest.json"
+: >"$CASE/called-srun"
+body
+expect_status 0
+expect_said "prepare is done already; $others; it is kept, because this run has trained already"
+expect_not_called srun 'caravan prepare '
+arguments=''
 
 begin storage_full
 ln -s /dev/full "$run/restarts-1000.next"
