@@ -12,8 +12,8 @@
 #   times, with pauses between them; then queued again, perhaps for other nodes.
 # - A run folder whose storage does not answer is waited for, and then the job is queued again.
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
-# - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint, not
-#   all of them on the same nodes.
+# - Everything else ends the job with caravan's exit code. The job also ends after two consecutive restarts without a
+#   newer checkpoint; if all of them were in one allocation, one more is made in another.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of this file), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN,
 # CARAVAN_PATIENCE.
