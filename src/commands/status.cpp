@@ -44,6 +44,8 @@ run::StageSettings settings_of(const config::Config& config) {
           .epochs = config.train.epochs,
           .batch = config.train.batch,
           .step = config.checkpoint.chosen_step(),
+          .samples = config.evaluate.samples,
+          .precision = std::string(core::spelling(config.train.precision)),
           .export_folder = config.export_.folder,
           .merge = config.export_.merge};
 }

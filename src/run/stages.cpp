@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "core/system_error.hpp"
+#include "core/text.hpp"
 #include "data/packed_file.hpp"
 #include "data/prepared.hpp"
 #include "io/atomic_file.hpp"
@@ -110,7 +111,25 @@ std::optional<std::int64_t> chosen_step(const StageSettings& settings, const std
   return before.front().done ? std::optional<std::int64_t>(0) : std::nullopt;
 }
 
-Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
+// What evaluate would do otherwise today, as far as the report says what it did and the records are there.
+std::vector<std::string> other_evaluation(const json& report, const StageSettings& settings) {
+  std::vector<std::string> others;
+  const std::string precision = report.value("precision", settings.precision);
+  if (precision != settings.precision) {
+    others.push_back(core::concat("train.precision = ", settings.precision, ", but it was ", precision));
+  }
+  const std::string records = data::held_out_path(settings.data);
+  if (!report.contains("held_out") || !fs::exists(records)) return others;
+  const data::PackedFile held_out(records, data::PackedFile::Check::header);
+  if (report["held_out"] != held_out.content()) return {records + " has changed since"};
+  const std::int64_t samples = std::min(settings.samples, held_out.sequences());
+  if (report.value("samples", samples) != samples) {
+    others.push_back(core::concat("evaluate.samples = ", settings.samples, ", but it was ", report["samples"]));
+  }
+  return others;
+}
+
+Stage evaluate_stage(const RunFolder& run, const StageSettings& settings, std::optional<std::int64_t> step) {
   Stage stage{.name = "evaluate"};
   if (!step) return stage;
   stage.result = run.evaluation(*step);
@@ -122,6 +141,10 @@ Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
     for (const char* key : {"precision", "samples"}) {
       if (report.contains(key)) stage.settings[key] = report[key];
     }
+    const std::vector<std::string> others = other_evaluation(report, settings);
+    if (others.empty()) return;
+    stage.done = false;
+    stage.problem = stage.result.string() + " is of other settings: " + core::join(others, "; ");
   });
   return stage;
 }
@@ -185,7 +208,7 @@ std::vector<Stage> read_stages(const RunFolder& run, const StageSettings& settin
   stages.push_back(prepare_stage(settings, checkpoints));
   stages.push_back(train_stage(run, checkpoints));
   const std::optional<std::int64_t> step = chosen_step(settings, stages, checkpoints);
-  stages.push_back(evaluate_stage(run, step));
+  stages.push_back(evaluate_stage(run, settings, step));
   stages.push_back(export_stage(run, settings, step));
   return stages;
 }

@@ -24,6 +24,8 @@ struct StageSettings {
   std::int64_t epochs = 0;             // train.epochs
   std::int64_t batch = 1;              // train.batch
   std::optional<std::int64_t> step{};  // checkpoint.step, which evaluate and export take; none: the newest
+  std::int64_t samples = 0;            // evaluate.samples
+  std::string precision{};             // train.precision
   std::string export_folder{};         // export.folder; empty: in the run folder
   bool merge = true;                   // export.merge
 };

@@ -21,7 +21,8 @@ namespace {
 struct Run {
   test::ScratchFolder scratch;
   run::RunFolder folder{scratch.path()};
-  run::StageSettings settings{.data = options(), .sequence = 8, .epochs = 2, .batch = 4};
+  run::StageSettings settings{
+      .data = options(), .sequence = 8, .epochs = 2, .batch = 4, .samples = 4, .precision = "bf16"};
 
   data::Options options() const {
     data::Options data;
@@ -183,6 +184,29 @@ TEST_CASE("evaluate and export are done for the step chosen, and only if its car
   CHECK(run.done("evaluate"));
   run.settings.merge = false;
   CHECK(run.json()["stages"]["export"]["result"] == (run.scratch / "adapter-step-00000012").string());
+}
+
+TEST_CASE("an evaluation with other settings or records is no result") {
+  Run run;
+  test::save_step(run.folder.checkpoints(), 12);
+  const std::string held_out = data::held_out_path(run.settings.data);
+  const auto report = [&](const nlohmann::json& facts) { test::write_text(run.folder.evaluation(12), facts.dump()); };
+  const auto expect_other = [&](const std::string& text) {
+    CHECK_FALSE(run.done("evaluate"));
+    CHECK(run.problem_of("evaluate") == run.folder.evaluation(12).string() + " is of other settings: " + text);
+  };
+  const auto content = [&] { return data::PackedFile(held_out, data::PackedFile::Check::header).content(); };
+  report({{"precision", "fp32"}, {"samples", 3}});
+  expect_other("train.precision = bf16, but it was fp32");
+  run.write_part("held_out", held_out, 3);
+  report({{"precision", "bf16"}, {"samples", 3}, {"held_out", content()}});
+  CHECK(run.done("evaluate"));  // there are no more than 3
+  run.settings.samples = 2;
+  expect_other("evaluate.samples = 2, but it was 3");
+  run.write_part("held_out", held_out, 2);
+  expect_other(held_out + " has changed since");
+  fs::remove(held_out);  // as on a machine that has the run folder alone
+  CHECK(run.done("evaluate"));
 }
 
 TEST_CASE("status tells who holds the lock, whether it lives, and what the starts cost") {
