@@ -8,17 +8,7 @@ set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 . "$root/bench/environment.sh"
 random_model "${1:?usage: rehearsal.sh FOLDER}/caravan-bench-rehearsal" yi-34b-2-layers
-cat >"$work/config.ini" <<INI
-[run]
-folder = $work/run
-[model]
-base = $work/base
-[upcycle]
-experts = 8
-topk = 2
-adapter_dim = 512
-[lora]
-rank = 64
+cat >>"$work/config.ini" <<INI
 [data]
 source = $root/inputs/instructions.json
 packed = $work/instructions.packed

@@ -10,18 +10,6 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 random_model "${1:?usage: upcycle.sh FOLDER [RANKS]}/caravan-bench-upcycle" llama-2-7b
 ranks=${2:-2}
 
-cat >"$work/config.ini" <<INI
-[run]
-folder = $work/run
-[model]
-base = $work/base
-[upcycle]
-experts = 8
-topk = 2
-adapter_dim = 512
-[lora]
-rank = 64
-INI
 bytes=$(stat -c %s "$work/base/model.safetensors")
 
 # seconds COMMAND…: until the data are on the disk.

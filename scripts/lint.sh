@@ -82,7 +82,7 @@ done
 [ ${#sources[@]} -gt 0 ] || exit $status
 
 # read_one TOOL FOLDER FILE: prints findings. Standard error counts the warnings of other people's headers, so it is
-# told only when the tool fails without a finding.
+# reported only when the tool fails without a finding.
 # shellcheck disable=SC2317  # called by xargs
 read_one() {
   local found code=0

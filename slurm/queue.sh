@@ -14,7 +14,7 @@ insist() {
   done
 }
 
-# Whether a job waits, runs or is ending, as far as this user is told of it.
+# Whether a job waits, runs or is ending, as far as this user may see it.
 job_lives() {
   local answer
   if insist squeue -h -j "$1" -o %T; then [ -n "$answer" ]; else [[ ${answer,,} != *invalid\ job\ id* ]]; fi

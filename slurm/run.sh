@@ -12,8 +12,8 @@
 #   times, with pauses between them; then queued again, perhaps for other nodes.
 # - A run folder whose storage does not answer is waited for, and then the job is queued again.
 # - A launcher that fails, as srun and mpirun do on a node that is gone: queued again, for other nodes.
-# - Everything else ends the job with caravan's exit code. So do two restarts in a row without a newer checkpoint, not
-#   all of them on the same nodes.
+# - Everything else ends the job with caravan's exit code. The job also ends after two consecutive restarts without a
+#   newer checkpoint; if all of them were in one allocation, one more is made in another.
 # Settings from the environment, see site.example.env: CARAVAN_PREFIX (else the folder of this file), CARAVAN_SITE,
 # CARAVAN (the program), CARAVAN_LAUNCH, CARAVAN_RETRIES, CARAVAN_MAX_RESTARTS, CARAVAN_END_MARGIN,
 # CARAVAN_PATIENCE.
@@ -130,16 +130,16 @@ on_signal() {
 # Ranks that were only being started have not heard the signal. And when the job's end comes before theirs, this shell
 # must know in time. A preempted job's end is near at once: three quarters of what is left are the ranks' in any case.
 remind() {
-  local end='' left margin='' told=''
+  local end='' left margin='' alarmed=''
   while :; do
-    if [ -z "$told" ]; then
+    if [ -z "$alarmed" ]; then
       # Asked anew while it is not known, and when it is near: it may have been moved.
       if [ -z "$end" ] || [ $((end - $(date +%s))) -le "$margin" ]; then job_end; fi
       left=$((${end:-0} - $(date +%s)))
       [ -n "$margin" ] || [ -z "$end" ] || margin=$((left / 4 < end_margin ? left / 4 : end_margin))
       if [ -n "$end" ] && [ "$left" -le "$margin" ]; then
         kill -ALRM $$
-        told=yes
+        alarmed=yes
       fi
     fi
     sleep 5
@@ -231,9 +231,10 @@ trap on_late_ranks ALRM
 count_start
 for stage in "${stages[@]}"; do
   if is_done "$stage"; then
-    say "$stage is done already"
+    say "$stage is done already${facts[${stage}_problem]:+; ${facts[${stage}_problem]}}"
   else
     [ -z "$stopping" ] || queue_again 75 "stopped between two stages"
+    [ -z "${facts[${stage}_problem]:-}" ] || say "$stage is to be done: ${facts[${stage}_problem]}"
     run_stage "$stage"
   fi
 done

@@ -8,11 +8,11 @@
 declare -A facts=()
 longest_answer=120
 ask() {
-  local answer line told=0
-  answer=$(alone timeout -k 2 "$longest_answer" "$program" status "$config" ${settings[@]+"${settings[@]}"} --shell) || told=$?
+  local answer line code=0
+  answer=$(alone timeout -k 2 "$longest_answer" "$program" status "$config" ${settings[@]+"${settings[@]}"} --shell) || code=$?
   facts=()
   while IFS= read -r line; do [ -z "${line%%=*}" ] || facts[${line%%=*}]=${line#*=}; done <<<"$answer"
-  return "$told"
+  return "$code"
 }
 
 # on_disk COMMAND…: tried anew for CARAVAN_PATIENCE seconds while the storage does not answer: it comes back, or other
@@ -30,17 +30,17 @@ on_disk() {
   done
 }
 
-# Whether a stage's result is there and whole. While that cannot be told, the stage is not begun again: what is there may
+# Whether a stage's result is there and whole. While that is unknown, the stage is not begun again: what is there may
 # be what a run needs.
 is_done() {
-  local told last=$((SECONDS + patience))
+  local code last=$((SECONDS + patience))
   while :; do
-    told=0
-    ask || told=$?
+    code=0
+    ask || code=$?
     [ -z "${facts[$1_done]:-}" ] || break
-    [ "$told" -ne 2 ] || stop 2 "caravan status was refused"
-    [ "$SECONDS" -lt "$last" ] || queue_again 76 "caravan status does not tell whether $1 is done (exit $told)"
-    say "caravan status does not tell whether $1 is done (exit $told)"
+    [ "$code" -ne 2 ] || stop 2 "caravan status was refused"
+    [ "$SECONDS" -lt "$last" ] || queue_again 76 "caravan status does not say whether $1 is done (exit $code)"
+    say "caravan status does not say whether $1 is done (exit $code)"
     sleep 1
   done
   [ "${facts[$1_done]}" = yes ] || return 1
@@ -89,7 +89,7 @@ here=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}  # this allocation
 look_at_restart() {
   local before
   ask || true
-  now=${facts[progress]:-}  # grows with what a restart would find; empty while that cannot be told
+  now=${facts[progress]:-}  # grows with what a restart would find; empty while that is unknown
   # A file that cannot be read, or was torn when a node lost power, is no licence to start for ever.
   restarts=${SLURM_RESTART_COUNT:-0} fruitless=0 began=$here refusal=''
   if [[ $(cat -- "$state" 2>/dev/null) =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)\ ?([^ ]*)$ ]]; then

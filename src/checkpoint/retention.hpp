@@ -32,7 +32,7 @@ struct PassedOver {
 };
 
 /// The newest committed checkpoint of a step below `below` whose manifest is sound and whose shards are there in their
-/// full size. Every newer one that is passed over is added to `passed_over`, or told as a warning where nobody takes
+/// full size. Every newer one that is passed over is added to `passed_over`, or logged as a warning where nobody takes
 /// it. Checksums are checked when the tensors are read: on damage found there, ask again with `below` = that step.
 /// Throws what is no damage (is_damage): core::SystemError when the system refuses to read one, and NewerVersion.
 std::optional<std::filesystem::path> newest_good(const std::filesystem::path& checkpoints,

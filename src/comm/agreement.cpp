@@ -31,9 +31,9 @@ Failure attempt(const std::function<void()>& work) {
 void on_all_ranks(Communicator& world, const std::function<void()>& work) {
   const Failure mine = attempt(work);
   // One character of exit code, then the message; empty: no failure.
-  const std::string told =
+  const std::string failure =
       mine.code == core::ExitCode::done ? "" : std::string(1, static_cast<char>(mine.code)) + mine.message;
-  const std::vector<std::string> failures = world.all_gather_text("agree on success", told);
+  const std::vector<std::string> failures = world.all_gather_text("agree on success", failure);
   for (std::size_t rank = 0; rank < failures.size(); ++rank) {
     if (failures[rank].empty()) continue;
     const auto code = static_cast<core::ExitCode>(static_cast<unsigned char>(failures[rank][0]));
@@ -124,7 +124,7 @@ std::vector<std::string> differences(Communicator& world, const std::vector<Fact
   const std::string text = packed(facts);
   if (all_equal(world, text)) return {};
   const std::string first = world.broadcast_text("tell what rank 0 was started with", text, 0);
-  const std::vector<std::string> told = world.all_gather_text("tell what differs", unlike_first(facts, first));
+  const std::vector<std::string> differing = world.all_gather_text("tell what differs", unlike_first(facts, first));
 
   std::vector<std::string> names;  // as rank 0 has them, then those that it lacks
   Values of_first;
@@ -136,8 +136,8 @@ std::vector<std::string> differences(Communicator& world, const std::vector<Fact
     note(name);
     of_first[name] = value;
   });
-  for (std::size_t rank = 0; rank < told.size(); ++rank) {
-    unpack(told[rank], [&](const std::string& name, const Value& value) {
+  for (std::size_t rank = 0; rank < differing.size(); ++rank) {
+    unpack(differing[rank], [&](const std::string& name, const Value& value) {
       note(name);
       unlike[name][static_cast<int>(rank)] = value;
     });

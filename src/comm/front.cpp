@@ -10,6 +10,7 @@
 #include "comm/ordered_sum.hpp"
 #include "core/awake_clock.hpp"
 #include "core/error.hpp"
+#include "layout/thresholds.hpp"
 #include "watch/activity.hpp"
 
 namespace caravan::comm {
@@ -140,14 +141,13 @@ Pending Front::all_reduce(const char* operation, void* data, std::int64_t count,
                           const device::Place& place) {
   // Few elements: everybody gets everything and reduces it alike. Many: each rank reduces its part, then all gather,
   // so that a rank never gets more than twice the elements, however many ranks there are.
-  constexpr std::int64_t few = 16384;
   const std::size_t bytes = core::size_of(dtype);
   const auto ranks = static_cast<std::size_t>(size_);
   if (size_ == 1) {
     next(operation, place);
     return {};
   }
-  if (count * size_ <= few) {
+  if (count * size_ <= layout::gathered_sum) {
     const Call call = next(operation, place);
     auto parts = std::make_shared<std::vector<std::byte>>(ranks * static_cast<std::size_t>(count) * bytes);
     const Transport::Bytes each = bytes_of(Counts(ranks, count), dtype, call);

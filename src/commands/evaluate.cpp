@@ -75,6 +75,7 @@ int evaluate(const Session& session) {
                                 {"loss", loss.loss},
                                 {"response_tokens", loss.targets},
                                 {"samples", loss.sequences},
+                                {"held_out", held_out.content()},
                                 {"precision", std::string(core::spelling(config.train.precision))},
                                 {"answer", text},
                                 {"program", core::build_facts_text()}};

@@ -60,7 +60,7 @@ void warn_of_other_settings(const Session& session, const data::PackedFile& pack
   if (!session.first()) return;
   std::string others;
   for (const std::string& other :
-       data::other_settings(packed.metadata(), session.config.data, session.config.train.sequence)) {
+       data::other_settings(packed, session.config.data, session.config.train.sequence, data::SourceCheck::bytes)) {
     others += other + "; ";
   }
   if (others.empty()) return;

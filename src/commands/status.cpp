@@ -35,14 +35,17 @@ config::Config load(const std::string& path, const std::vector<std::string>& set
 }
 
 run::StageSettings settings_of(const config::Config& config) {
-  const bool holds_out = config.data.held_out_every > 0;
   return {.store = config.model.store,
-          .packed = config.data.packed,
-          .held_out = holds_out ? data::held_out_path(config.data) : "",
+          .base = config.model.base,
+          .data = config.data,
+          .sequence = config.train.sequence,
+          .resume = config.checkpoint.resume,
           .steps = config.train.steps,
           .epochs = config.train.epochs,
           .batch = config.train.batch,
           .step = config.checkpoint.chosen_step(),
+          .samples = config.evaluate.samples,
+          .precision = std::string(core::spelling(config.train.precision)),
           .export_folder = config.export_.folder,
           .merge = config.export_.merge};
 }

@@ -100,6 +100,7 @@ PackedMetadata from_json(std::span<const char> text, const std::string& path) {
         object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),
         object.at("held_out_every"), object.at("program")};
     if (object.contains("max_prompt")) metadata.max_prompt = object.at("max_prompt").get<std::int64_t>();
+    if (object.contains("source_bytes")) metadata.source_bytes = object.at("source_bytes").get<std::uint64_t>();
     return metadata;
   } catch (const nlohmann::json::exception& error) {
     core::bad_input(path, ": section metadata: ", error.what(), advice);

@@ -28,8 +28,9 @@ struct PackedMetadata {
   std::string source_fingerprint;  // XXH3-64 of it
   std::string part;                // "train" or "held_out"
   std::int64_t held_out_every = 0;
-  std::string program;                       // that wrote the file
-  std::optional<std::int64_t> max_prompt{};  // data.max_prompt; older files do not say
+  std::string program;                          // that wrote the file
+  std::optional<std::int64_t> max_prompt{};     // data.max_prompt; older files do not say
+  std::optional<std::uint64_t> source_bytes{};  // size of the source; older files do not say
 };
 
 /// The metadata as they stand in the file.

@@ -24,6 +24,7 @@ nlohmann::ordered_json to_json(const PackedMetadata& metadata) {
                                 {"held_out_every", metadata.held_out_every},
                                 {"program", metadata.program}};
   if (metadata.max_prompt) object["max_prompt"] = *metadata.max_prompt;
+  if (metadata.source_bytes) object["source_bytes"] = *metadata.source_bytes;
   return object;
 }
 

@@ -108,7 +108,8 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
                           "train",
                           options.held_out_every,
                           program,
-                          options.max_prompt};
+                          options.max_prompt,
+                          source.bytes()};
   PackedWriter train(metadata);
   metadata.part = "held_out";
   PackedWriter held_out(metadata);

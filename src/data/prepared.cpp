@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/prepared.hpp"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <utility>
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
@@ -30,6 +34,29 @@ std::optional<std::string> fingerprint_of(const std::string& path) {
   }
 }
 
+std::optional<struct stat> facts_of(const std::string& path) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) != 0) return std::nullopt;
+  return facts;
+}
+
+/// Whether what is known without reading it says that the source is still the one that was packed. As make does, it
+/// takes what is older than its result for unchanged. A renamed or copied file keeps its old time of modification, but
+/// not that of its last change of status.
+bool is_untouched(const std::string& source, const PackedFile& packed) {
+  const auto now = facts_of(source), result = facts_of(packed.path());
+  if (!now || !result || packed.metadata().source_bytes != static_cast<std::uint64_t>(now->st_size)) return false;
+  const auto time = [](const timespec& at) { return std::pair(at.tv_sec, at.tv_nsec); };
+  return std::max(time(now->st_mtim), time(now->st_ctim)) < time(result->st_mtim);
+}
+
+/// Whether the source of the packed file's name has other bytes by now, as far as they are looked at and can be read.
+bool has_changed(const std::string& source, const PackedFile& packed, SourceCheck check) {
+  if (check == SourceCheck::name || (check == SourceCheck::quick && is_untouched(source, packed))) return false;
+  const auto found = fingerprint_of(source);
+  return found && *found != packed.metadata().source_fingerprint;
+}
+
 void compare_tokenizer(std::vector<std::string>& differences, const PackedMetadata& made, const std::string& path) {
   const fs::path model = fs::is_directory(path) ? fs::path(path) / "tokenizer.model" : fs::path(path);
   const auto found = fingerprint_of(model.string());
@@ -39,13 +66,15 @@ void compare_tokenizer(std::vector<std::string>& differences, const PackedMetada
 
 }  // namespace
 
-std::vector<std::string> other_settings(const PackedMetadata& made, const Options& options, std::int64_t sequence) {
+std::vector<std::string> other_settings(const PackedFile& packed, const Options& options, std::int64_t sequence,
+                                        SourceCheck check) {
+  const PackedMetadata& made = packed.metadata();
   std::vector<std::string> differences;
   if (!options.source.empty()) {
     const std::string name = fs::path(options.source).filename().string();
     if (name != made.source) {
       differences.push_back(core::concat("data.source = ", options.source, ", but it was ", made.source));
-    } else if (const auto found = fingerprint_of(options.source); found && *found != made.source_fingerprint) {
+    } else if (has_changed(options.source, packed, check)) {
       differences.push_back(core::concat("data.source = ", options.source, ", which has changed since"));
     }
   }
@@ -57,15 +86,14 @@ std::vector<std::string> other_settings(const PackedMetadata& made, const Option
   return differences;
 }
 
-Prepared prepared(const Options& options, std::int64_t sequence, const std::string& base_folder) {
+Prepared prepared(const Options& options, std::int64_t sequence, const std::string& base_folder, SourceCheck check) {
   Prepared result;
   if (options.packed.empty() || !fs::exists(options.packed)) return result;
-  if (options.held_out_every > 0 && !fs::exists(held_out_path(options))) return result;
-  result.there = true;
+  result.there = options.held_out_every == 0 || fs::exists(held_out_path(options));
   const PackedFile packed(options.packed, PackedFile::Check::header);
-  result.differences = other_settings(packed.metadata(), options, sequence);
+  result.differences = other_settings(packed, options, sequence, check);
   compare_tokenizer(result.differences, packed.metadata(), tokenizer_path(options, base_folder));
-  if (options.held_out_every == 0) return result;
+  if (options.held_out_every == 0 || !result.there) return result;
   // Both come from one run of prepare; what it says of the held-out file says it of the other one.
   PackedMetadata expected = packed.metadata();
   expected.part = "held_out";

@@ -2,14 +2,11 @@
 #include "model/attention.hpp"
 
 #include "family/parameters.hpp"
+#include "layout/thresholds.hpp"
 #include "model/linear_parts.hpp"
 
 namespace caravan::model {
 namespace {
-
-// Query heads of a key head from which on q, k and v are cheap: at 4 their linears and attention are about 9 % of a
-// step, at 1 they are 13 %.
-constexpr std::int64_t cheap_group = 4;
 
 std::string prefix_of(std::int64_t layer) { return family::layer_prefix(layer) + "self_attn."; }
 
@@ -29,7 +26,7 @@ Attention::Attention(const parallel::Context& context, const family::ModelSpec& 
       rotary_(spec, context.device) {}
 
 parallel::Activation Attention::forward(const parallel::Activation& x, const Pass& pass) const {
-  const bool grouped = shape_.heads >= cheap_group * shape_.kv_heads;
+  const bool grouped = shape_.heads >= layout::cheap_query_heads * shape_.kv_heads;
   const parallel::Recall recall = grouped ? pass.cheap() : pass.costly();
   const auto qkv = qkv_.forward(x, pass.axis, pass.lora_mask(layer_, 0), recall);
   const parallel::Activation q = rotary_.rotate(qkv[0], pass.axis, recall);

@@ -5,14 +5,12 @@
 #include <limits>
 
 #include "core/error.hpp"
+#include "layout/thresholds.hpp"
 #include "parallel/backward.hpp"
 #include "parallel/collectives.hpp"
 
 namespace caravan::parallel {
 namespace {
-
-// Logits of this many tokens exist at a time: 1024 x 64000 fp32 are 262 MB.
-constexpr std::int64_t chunk_tokens = 1024;
 
 /// Ids relative to this rank's part of the vocabulary, clamped into it, and whether they lie in it.
 struct LocalIds {
@@ -73,8 +71,8 @@ TokenLoss token_loss(const Context& context, const FrozenWeight& head, std::int6
   at::Tensor dx = gradient ? at::zeros_like(all) : at::Tensor();
   TokenLoss result{{}, at::zeros({}, x.options().dtype(at::kDouble))};
   // At least once, also without a target: every TP group makes the same calls, whatever its tokens.
-  for (std::int64_t begin = 0; begin == 0 || begin < count; begin += chunk_tokens) {
-    const std::int64_t size = std::min(chunk_tokens, count - begin);
+  for (std::int64_t begin = 0; begin == 0 || begin < count; begin += layout::logit_tokens) {
+    const std::int64_t size = std::min(layout::logit_tokens, count - begin);
     const at::Tensor rows = targets.rows.narrow(0, begin, size);
     at::Tensor part = head.multiply(all.index_select(0, rows)).to(at::kFloat);
     mask_padding(context, part, vocabulary);

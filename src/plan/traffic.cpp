@@ -8,13 +8,11 @@
 #include <string_view>
 
 #include "core/error.hpp"
+#include "layout/thresholds.hpp"
 
 namespace caravan::plan {
 namespace {
 
-constexpr std::int64_t head_tokens = 1024;    // with a target, in a chunk of the head
-constexpr std::int64_t few_elements = 16384;  // times ranks: up to there an all-reduce gathers everything
-constexpr std::int64_t cheap_heads = 4;       // query heads of a key head: from there on selective remakes q, k and v
 constexpr std::array<std::string_view, 6> routed{"ep: dispatch tokens",
                                                  "ep: dispatch routing weights",
                                                  "ep: collect expert outputs",
@@ -48,7 +46,7 @@ void StepTraffic::to_all(const Group& group, const char* operation, std::int64_t
 
 void StepTraffic::sum(const Group& group, const char* operation, std::int64_t elements, std::int64_t element_bytes) {
   // Few elements go to everyone; of many each rank sums a part and hands it out.
-  if (elements * group.size <= few_elements) return to_all(group, operation, 1, elements * element_bytes);
+  if (elements * group.size <= layout::gathered_sum) return to_all(group, operation, 1, elements * element_bytes);
   if (group.size == 1) return;
   const std::int64_t part = elements / group.size + (group.rank < elements % group.size ? 1 : 0);
   Sent& sent = sent_[key(group.name, operation)];
@@ -61,7 +59,9 @@ void StepTraffic::linears(std::int64_t shard) {
   const bool full = settings_.recompute_all, selective = settings_.recompute_some;
   const std::int64_t rows = shard * spec_.hidden * settings_.element_bytes;
   // In each layer a pair of each: attention's and the feed-forward block's.
-  const std::int64_t gathers = full ? 4 : selective && spec_.heads >= cheap_heads * spec_.kv_heads ? 3 : 2;
+  const std::int64_t gathers = full                                                                     ? 4
+                               : selective && spec_.heads >= layout::cheap_query_heads * spec_.kv_heads ? 3
+                                                                                                        : 2;
   to_all(tp(), "gather input of column linears", gathers * spec_.layers, rows);
   to_all(tp(), "reduce output of row linear", (full ? 4 : 2) * spec_.layers, rows);
   to_all(tp(), "reduce input gradient of column linears", 2 * spec_.layers, rows);
@@ -113,8 +113,8 @@ void StepTraffic::micro_step(const MicroStep& step, const std::vector<ExchangeRo
   to_all(tp(), "reduce embeddings", 1, rows);
   linears(shard);
   to_all(tp(), "gather input of the head", 1, rows);
-  for (std::int64_t begin = 0; begin == 0 || begin < step.targets; begin += head_tokens) {
-    const std::int64_t chunk = std::min(head_tokens, step.targets - begin);
+  for (std::int64_t begin = 0; begin == 0 || begin < step.targets; begin += layout::logit_tokens) {
+    const std::int64_t chunk = std::min(layout::logit_tokens, step.targets - begin);
     sum(tp(), "maximum of logits", chunk, 4);
     sum(tp(), "sums of logits", 2 * chunk, 4);
   }

@@ -9,14 +9,10 @@
 #include "run/checkpoint_choice.hpp"
 
 namespace caravan::run {
-namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether checkpoint.resume names a folder.
 bool names_a_folder(const std::string& resume) { return resume != "auto" && resume != "never"; }
-
-}  // namespace
 
 // What holds whatever is damaged.
 void ResumePoint::require_sound_wish() const {

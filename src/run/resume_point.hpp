@@ -11,6 +11,9 @@
 
 namespace caravan::run {
 
+/// Whether checkpoint.resume names a folder.
+bool names_a_folder(const std::string& resume);
+
 /// What the configuration says of where a run begins.
 struct ResumeWish {
   std::string resume = "auto";   // checkpoint.resume: auto, never or a folder

@@ -9,9 +9,12 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "core/system_error.hpp"
+#include "core/text.hpp"
 #include "data/packed_file.hpp"
+#include "data/prepared.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
+#include "run/resume_point.hpp"
 
 namespace caravan::run {
 namespace {
@@ -47,16 +50,33 @@ Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
   return stage;
 }
 
-Stage prepare_stage(const StageSettings& settings) {
-  Stage stage{.name = "prepare", .result = settings.packed};
-  if (settings.packed.empty() || !fs::exists(settings.packed)) return stage;
-  if (!settings.held_out.empty() && !fs::exists(settings.held_out)) {
-    stage.problem = settings.held_out + " is missing";
-    return stage;
-  }
-  stage.done = true;
+// Whether the next start goes on from a checkpoint of trained steps, which it does only with the data that they saw.
+bool has_trained(const Checkpoints& checkpoints, const std::string& resume) {
+  if (!checkpoints.committed.empty() && checkpoints.committed.back() > 0) return true;
+  if (!names_a_folder(resume) || !fs::exists(fs::path(resume) / "manifest.json")) return false;
+  return checkpoint::Manifest::read(resume).step > 0;
+}
+
+void compare_with_settings(Stage& stage, const StageSettings& settings, bool trained) {
+  // The source of a run that has trained is not read: whatever it has become, the packed file stays.
+  const data::Prepared found = data::prepared(settings.data, settings.sequence, settings.base,
+                                              trained ? data::SourceCheck::name : data::SourceCheck::quick);
+  const bool same = found.differences.empty();
+  stage.done = (found.there && same) || (trained && !same);
+  if (!found.there) stage.problem = data::held_out_path(settings.data) + " is missing";
+  if (same) return;
+  if (!found.there) stage.problem += "; ";
+  stage.problem += settings.data.packed + " was prepared with other settings: ";
+  for (const std::string& difference : found.differences) stage.problem += difference + "; ";
+  stage.problem += trained ? "it is kept, because this run has trained already" : "prepare would replace it";
+}
+
+Stage prepare_stage(const StageSettings& settings, const Checkpoints& checkpoints) {
+  const std::string& packed = settings.data.packed;
+  Stage stage{.name = "prepare", .result = packed};
+  if (packed.empty() || !fs::exists(packed)) return stage;
   look_into(stage, [&] {
-    const data::PackedFile file(settings.packed, data::PackedFile::Check::header);
+    const data::PackedFile file(packed, data::PackedFile::Check::header);
     const data::PackedMetadata& metadata = file.metadata();
     stage.made_by = metadata.program;
     stage.settings = {{"template", metadata.template_name},
@@ -65,7 +85,7 @@ Stage prepare_stage(const StageSettings& settings) {
                       {"source", metadata.source},
                       {"held_out_every", metadata.held_out_every},
                       {"tokenizer", metadata.tokenizer}};
-    // Not compared: whether the present settings would give this file.
+    compare_with_settings(stage, settings, has_trained(checkpoints, settings.resume));
   });
   return stage;
 }
@@ -91,7 +111,25 @@ std::optional<std::int64_t> chosen_step(const StageSettings& settings, const std
   return before.front().done ? std::optional<std::int64_t>(0) : std::nullopt;
 }
 
-Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
+// What evaluate would do otherwise today, as far as the report says what it did and the records are there.
+std::vector<std::string> other_evaluation(const json& report, const StageSettings& settings) {
+  std::vector<std::string> others;
+  const std::string precision = report.value("precision", settings.precision);
+  if (precision != settings.precision) {
+    others.push_back(core::concat("train.precision = ", settings.precision, ", but it was ", precision));
+  }
+  const std::string records = data::held_out_path(settings.data);
+  if (!report.contains("held_out") || !fs::exists(records)) return others;
+  const data::PackedFile held_out(records, data::PackedFile::Check::header);
+  if (report["held_out"] != held_out.content()) return {records + " has changed since"};
+  const std::int64_t samples = std::min(settings.samples, held_out.sequences());
+  if (report.value("samples", samples) != samples) {
+    others.push_back(core::concat("evaluate.samples = ", settings.samples, ", but it was ", report["samples"]));
+  }
+  return others;
+}
+
+Stage evaluate_stage(const RunFolder& run, const StageSettings& settings, std::optional<std::int64_t> step) {
   Stage stage{.name = "evaluate"};
   if (!step) return stage;
   stage.result = run.evaluation(*step);
@@ -103,6 +141,10 @@ Stage evaluate_stage(const RunFolder& run, std::optional<std::int64_t> step) {
     for (const char* key : {"precision", "samples"}) {
       if (report.contains(key)) stage.settings[key] = report[key];
     }
+    const std::vector<std::string> others = other_evaluation(report, settings);
+    if (others.empty()) return;
+    stage.done = false;
+    stage.problem = stage.result.string() + " is of other settings: " + core::join(others, "; ");
   });
   return stage;
 }
@@ -132,9 +174,10 @@ Stage export_stage(const RunFolder& run, const StageSettings& settings, std::opt
 
 std::optional<std::int64_t> planned_steps(const StageSettings& settings) {
   if (settings.steps > 0) return settings.steps;
-  if (settings.packed.empty() || !fs::exists(settings.packed)) return std::nullopt;
+  const std::string& packed = settings.data.packed;
+  if (packed.empty() || !fs::exists(packed)) return std::nullopt;
   try {
-    const std::int64_t sequences = data::PackedFile(settings.packed, data::PackedFile::Check::header).sequences();
+    const std::int64_t sequences = data::PackedFile(packed, data::PackedFile::Check::header).sequences();
     return settings.epochs * ((sequences + settings.batch - 1) / settings.batch);
   } catch (const core::SystemError&) {
     throw;
@@ -162,10 +205,10 @@ Checkpoints read_checkpoints(const RunFolder& run, const StageSettings& settings
 std::vector<Stage> read_stages(const RunFolder& run, const StageSettings& settings, const Checkpoints& checkpoints) {
   std::vector<Stage> stages;
   stages.push_back(upcycle_stage(run, settings));
-  stages.push_back(prepare_stage(settings));
+  stages.push_back(prepare_stage(settings, checkpoints));
   stages.push_back(train_stage(run, checkpoints));
   const std::optional<std::int64_t> step = chosen_step(settings, stages, checkpoints);
-  stages.push_back(evaluate_stage(run, step));
+  stages.push_back(evaluate_stage(run, settings, step));
   stages.push_back(export_stage(run, settings, step));
   return stages;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "data/options.hpp"
 #include "run/run_folder.hpp"
 
 namespace caravan::run {
@@ -15,12 +16,16 @@ namespace caravan::run {
 /// What a configuration says of the stages' results: where each lies, and how long training goes.
 struct StageSettings {
   std::string store{};                 // model.store; empty: the run's own step 0
-  std::string packed{};                // data.packed
-  std::string held_out{};              // the held-out records' file; empty: prepare makes none
+  std::string base{};                  // model.base, which has the tokenizer unless [data] names one
+  data::Options data{};                // [data]
+  std::int64_t sequence = 0;           // train.sequence
+  std::string resume = "auto";         // checkpoint.resume
   std::int64_t steps = 0;              // train.steps; 0: by epochs
   std::int64_t epochs = 0;             // train.epochs
   std::int64_t batch = 1;              // train.batch
   std::optional<std::int64_t> step{};  // checkpoint.step, which evaluate and export take; none: the newest
+  std::int64_t samples = 0;            // evaluate.samples
+  std::string precision{};             // train.precision
   std::string export_folder{};         // export.folder; empty: in the run folder
   bool merge = true;                   // export.merge
 };
@@ -47,7 +52,9 @@ struct Checkpoints {
 Checkpoints read_checkpoints(const RunFolder& run, const StageSettings& settings);
 
 /// upcycle, prepare, train, evaluate and export, in this order. Each result is put in its place by one rename, its
-/// last act: a manifest, a packed file (after its held-out one), a folder. Reads only; throws likewise.
+/// last act: a manifest, a packed file (after its held-out one), a folder. Packed files that were made with other
+/// settings are no result, but for a run that has trained already: it could not go on beside others. Reads only; throws
+/// likewise.
 std::vector<Stage> read_stages(const RunFolder& run, const StageSettings& settings, const Checkpoints& checkpoints);
 
 /// A number that grows with what another start of the job would find: the results of the first stages, then the newest

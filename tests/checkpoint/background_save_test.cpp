@@ -9,8 +9,8 @@
 #include "checkpoint/retention.hpp"
 #include "comm/mpi_runtime.hpp"
 #include "tests/checkpoint/saved.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/io/expect_error.hpp"
-#include "tests/io/scratch_folder.hpp"
 
 using namespace caravan;
 using namespace std::chrono_literals;
@@ -24,11 +24,6 @@ constexpr std::int64_t columns = 512;
 std::unique_ptr<comm::Communicator> make_test_world() {
   core::awake_seconds();  // the clock's thread stays, whichever test comes first
   return comm::make_world(60);
-}
-
-// Rank 0's scratch folder on all ranks.
-std::filesystem::path shared(comm::Communicator& world, const test::ScratchFolder& scratch) {
-  return world.broadcast_text("folder", scratch.path().string(), 0);
 }
 
 /// A tensor of which every rank has `rows` rows in memory, filled with a number.
@@ -101,7 +96,7 @@ std::int64_t resident_kib() {
 TEST_CASE("a save counts once shards and manifest are there, with the state it began with") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000003";
+  const auto folder = test::shared(*world, scratch) / "step-00000003";
   const bool in_background = GENERATE(true, false);
   CAPTURE(in_background);
   Rows rows(*world, 64);
@@ -136,7 +131,7 @@ TEST_CASE("values that change while the writer is at work do not reach the file"
   // 40 MiB a rank in blocks of 16: the writer is at its first block when the values change.
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000001";
+  const auto folder = test::shared(*world, scratch) / "step-00000001";
   Rows rows(*world, 20480);
   rows.fill(1);
   BackgroundSave save(*world, true);
@@ -159,7 +154,7 @@ TEST_CASE("values that change while the writer is at work do not reach the file"
 TEST_CASE("a writer that fails takes all ranks along, and leaves no manifest") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto checkpoints = shared(*world, scratch);
+  const auto checkpoints = test::shared(*world, scratch);
   Rows rows(*world, 64);
   rows.fill(5);
   int counted = 0;
@@ -236,11 +231,11 @@ TEST_CASE("a writer that fails takes all ranks along, and leaves no manifest") {
 TEST_CASE("a save that nobody commits is given up, with its thread") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000001";
+  const auto folder = test::shared(*world, scratch) / "step-00000001";
   const int before = threads();
   const Rows rows(*world, 20480);
   const auto shard = folder / core::concat("shard-0000", world->rank(), ".h5");
-  // The writer has three blocks to write and is told to stop at once, so that it is in time only when this thread is
+  // The writer has three blocks to write and is asked to stop at once, so that it is in time only when this thread is
   // kept from going on for that long. A shard that is given up is removed.
   bool removed = false;
   for (int again = 0; again < 10; ++again) {
@@ -260,7 +255,7 @@ TEST_CASE("a save that nobody commits is given up, with its thread") {
 TEST_CASE("many saves need no more memory than the first ones") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto checkpoints = shared(*world, scratch);
+  const auto checkpoints = test::shared(*world, scratch);
   checkpoint::Retention retention(checkpoints, {2, 0, false});
   Rows rows(*world, 1024);  // 2 MiB a rank
   BackgroundSave save(*world, true, {.after = [&](const auto& moved) { retention.apply(moved); }});

@@ -8,8 +8,8 @@
 
 #include "comm/mpi_runtime.hpp"
 #include "tests/checkpoint/saved.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/io/expect_error.hpp"
-#include "tests/io/scratch_folder.hpp"
 
 using namespace caravan;
 using core::DType;
@@ -19,11 +19,6 @@ namespace {
 const layout::Shape matrix{12, 8};
 
 std::unique_ptr<comm::Communicator> make_test_world() { return comm::make_world(30); }
-
-// Rank 0's scratch folder on all ranks.
-std::filesystem::path shared(comm::Communicator& world, const test::ScratchFolder& scratch) {
-  return world.broadcast_text("folder", scratch.path().string(), 0);
-}
 
 std::vector<checkpoint::Piece> pieces_of(const comm::Communicator& world) {
   const int parts = world.size();
@@ -68,7 +63,7 @@ void expect_failure(comm::Communicator& world, const std::filesystem::path& fold
 TEST_CASE("what several ranks write, each reads in any cut") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000002";
+  const auto folder = test::shared(*world, scratch) / "step-00000002";
   checkpoint::save(*world, {.folder = folder, .step = 2, .state = {{"position", 17}}, .tp = world->size()},
                    pieces_of(*world));
 
@@ -93,7 +88,7 @@ TEST_CASE("what several ranks write, each reads in any cut") {
 TEST_CASE("a committed checkpoint is never written over, an unfinished one is") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000002";
+  const auto folder = test::shared(*world, scratch) / "step-00000002";
   if (world->rank() == 0) {
     std::filesystem::create_directories(folder);
     test::write_text(folder / "shard-00077.h5", "left behind by a larger world");
@@ -113,7 +108,7 @@ TEST_CASE("a committed checkpoint is never written over, an unfinished one is") 
 TEST_CASE("a rank that fails takes the others along, without a manifest") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000009";
+  const auto folder = test::shared(*world, scratch) / "step-00000009";
   const int last = world->size() - 1;
   std::vector<checkpoint::Piece> pieces = pieces_of(*world);
 
@@ -185,7 +180,7 @@ TEST_CASE("a rank that fails takes the others along, without a manifest") {
 TEST_CASE("no checkpoint counts whose shards rank 0 does not see") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000006";
+  const auto folder = test::shared(*world, scratch) / "step-00000006";
   const checkpoint::SaveRequest request{.folder = folder, .step = 6};
   checkpoint::prepare(*world, request);
   const checkpoint::ShardReport report = checkpoint::write_shard(folder, world->rank(), pieces_of(*world));
@@ -204,7 +199,7 @@ TEST_CASE("no checkpoint counts whose shards rank 0 does not see") {
 TEST_CASE("a step that another thread writes is committed later") {
   const auto world = make_test_world();
   const test::ScratchFolder scratch;
-  const auto folder = shared(*world, scratch) / "step-00000004";
+  const auto folder = test::shared(*world, scratch) / "step-00000004";
   const checkpoint::SaveRequest request{.folder = folder, .step = 4};
   checkpoint::prepare(*world, request);
   const checkpoint::ShardReport report = checkpoint::write_shard(folder, world->rank(), pieces_of(*world));

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What a stage left behind was made by settings of its own: train says which of [data] are others by now, and the card of
-# an export names those that were trained on. A run that would train nothing is warned of, and so are sequences longer
+# an export names those that were trained on; status, and with it the job,
+# takes the packed file for a result of these settings only if it is one, or the run needs it. A run that would train nothing is warned of, and so are sequences longer
 # than the positions that a model was made for, scaled ones included.
 . "$(dirname -- "${BASH_SOURCE[0]}")/../faults/common.sh"
 
@@ -13,9 +14,18 @@ expect_no_warning() { [ "$(warnings "$1")" -eq 0 ] || fail "a warning with \"$1\
 copy_run origin stale
 sed 's/moon/mood/' -- "$work/instructions.jsonl" >"$work/other.jsonl"
 other=("--data.source=$work/other.jsonl" --data.template=idae_official --data.packing=simple --data.max_prompt=50)
+# expect_prepare yes|no WHY: what caravan status says of the packed file beside the other settings.
+expect_prepare() {
+  "$binary" status "$work/config.ini" "--run.folder=$work/stale" "${other[@]}" --shell >"$work/output" || fail "status ended with $?"
+  expect_output "prepare_done=$1"
+  expect_output "prepare_problem=$work/instructions.packed was prepared with other settings: data.source = $work/other.jsonl, but it was instructions.jsonl; "
+  expect_output "; $2"
+}
+expect_prepare no "prepare would replace it"
 start train "--run.folder=$work/stale" "${other[@]}" --train.warmup_steps=1 || fail "train with other settings ended with $?"
 expect_warning "$work/instructions.packed was prepared with other settings: data.source = $work/other.jsonl, but it was instructions.jsonl; data.template = idae_official, but it was idae; data.packing = simple, but it was none; data.max_prompt = 50, but it was 0; .*run caravan prepare again"
 expect_no_warning 'warm-up'
+expect_prepare yes "it is kept, because this run has trained already"
 start export "--run.folder=$work/stale" "--export.folder=$work/export" "${other[@]}" || fail "export ended with $?"
 for text in 'data.source: instructions.jsonl' 'data.template: idae' 'data.packing: none'; do
   grep -qx -- "- $text" "$work/export/README.md" || fail "README.md does not say \"$text\""

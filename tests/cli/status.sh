@@ -50,7 +50,7 @@ status "$run"
 expect_field why_stopped '"stopped by signal 10, with a checkpoint"'
 expect_field newest_good_step "$stopped_at"
 expect_field starts 1
-grep -q '"exit_code": 75' "$work/output" || fail "the exit code is not told"
+grep -q '"exit_code": 75' "$work/output" || fail "the exit code is not printed"
 expect_stage prepare true  # by the settings that the start left there
 
 start_in_background train

@@ -88,11 +88,11 @@ refused "${nodes[@]}" upcycle config.ini --run.folder=other -- \
   "which does not hold the lock that rank 0 has made in $work/node0/other/checkpoints/step-00000000 on $(uname -n); all ranks need the same folder"
 say "run folders of each node's own are named"
 
-# Copies of models and data that are the same do; what may differ is told.
+# Copies of models and data that are the same do; what may differ is reported.
 one=("$binary" evaluate config.ini "${small[@]}")
 "$CARAVAN_MPIEXEC" "${mpi_flags[@]}" -n 1 bash -c "$on_node" on_node "$work" env OMP_NUM_THREADS=1 "${one[@]}" : \
   -n 1 bash -c "$on_node" on_node "$work" env OMP_NUM_THREADS=2 "${one[@]}" >"$work/output" 2>&1 </dev/null || fail "unequal threads: exit $?"
 expect_output 'warning: threads (OMP_NUM_THREADS) = 1 on rank 0, but 2 on rank 1;'
 [ "$(grep -c '^warning' "$work/output")" -eq 1 ] || fail "not one warning"
 expect_output 'held-out response loss'
-say "$rows unequal starts are refused, and unequal threads are told"
+say "$rows unequal starts are refused, and unequal threads are reported"

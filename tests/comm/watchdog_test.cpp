@@ -9,7 +9,7 @@
 #include "comm/agreement.hpp"
 #include "comm/mpi_runtime.hpp"
 #include "comm/start_watchdog.hpp"
-#include "tests/io/scratch_folder.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/support/catch.hpp"
 
 namespace caravan::comm {
@@ -20,11 +20,6 @@ namespace fs = std::filesystem;
 bool has(const std::string& text, const std::string& part) {
   UNSCOPED_INFO(text);
   return text.find(part) != std::string::npos;
-}
-
-/// Rank 0's folder, on all ranks.
-fs::path shared_folder(Communicator& world, const test::ScratchFolder& scratch) {
-  return world.broadcast_text("share a folder", scratch.path().string(), 0);
 }
 
 /// The message with which a collective gave up (exit 76), if it did.
@@ -51,14 +46,14 @@ void let_arrive(Communicator& world, const double& data) {
 std::optional<std::string> give_up(Communicator& world, Communicator& hasty, int late, const fs::path& folder,
                                    const char* what) {
   double data = world.rank() == late ? 7.0 : 0.0;
-  const std::string told = folder / "told";
+  const std::string given_up = folder / "given-up";
   // It must show no sign of work: sanitizers fault memory in with every allocation.
-  for (int tries = 0; world.rank() == late && tries < 6000 && access(told.c_str(), F_OK) != 0; ++tries) {
+  for (int tries = 0; world.rank() == late && tries < 6000 && access(given_up.c_str(), F_OK) != 0; ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   std::optional<std::string> report = lost(hasty.broadcast(what, &data, 1, core::DType::f64, late));
   watch::activity().clear_verdict();  // it would end the program
-  if (report) test::write_text(told, *report);
+  if (report) test::write_text(given_up, *report);
   let_arrive(world, data);
   CHECK(world.all_reduce("count the reports", std::int64_t{report.has_value()}, Reduce::sum) == 1);
   if (report) {
@@ -77,7 +72,7 @@ std::optional<std::string> give_up(Communicator& world, Communicator& hasty, int
 TEST_CASE("watchdogs see each other's pages and leave nothing behind") {
   const auto world = make_world(60);
   const test::ScratchFolder scratch;
-  const fs::path folder = shared_folder(*world, scratch) / "watchdog";
+  const fs::path folder = test::shared(*world, scratch) / "watchdog";
   on_all_ranks(*world, [&] {  // what a killed job left
     if (world->rank() > 0) return;
     fs::create_directories(folder);
@@ -106,7 +101,7 @@ TEST_CASE("watchdogs see each other's pages and leave nothing behind") {
 TEST_CASE("a watchdog without a folder needs files only for the ranks of other nodes") {
   const auto world = make_world(60);
   const test::ScratchFolder scratch;
-  const fs::path folder = shared_folder(*world, scratch) / "run";
+  const fs::path folder = test::shared(*world, scratch) / "run";
   on_all_ranks(*world, [&] {
     if (world->rank() == 0) fs::create_directory(folder);
   });
@@ -143,7 +138,7 @@ TEST_CASE("without files, a rank that hangs is named with its stack, a busy one 
   const auto world = make_world(60), hasty = make_world(1.0);
   if (world->size() == 1) return;
   const test::ScratchFolder scratch;
-  const fs::path folder = shared_folder(*world, scratch);
+  const fs::path folder = test::shared(*world, scratch);
   const int late = world->size() - 1;
   double data = world->rank() == late ? 7.0 : 0.0;
   std::optional<std::string> report;
@@ -168,7 +163,7 @@ TEST_CASE("one rank says who is late, and the others go on waiting for the end o
   const auto world = make_world(60), hasty = make_world(1.0);
   if (world->size() == 1) return;
   const test::ScratchFolder scratch;
-  const fs::path folder = shared_folder(*world, scratch);
+  const fs::path folder = test::shared(*world, scratch);
   const int late = world->size() - 1;
   std::optional<std::string> report;
   {
@@ -188,7 +183,7 @@ TEST_CASE("two ranks that wait for each other in different collectives are both 
   const auto world = make_world(60), first = make_world(60), second = make_world(60);
   if (world->size() != 2) return;
   const test::ScratchFolder scratch;
-  const fs::path folder = shared_folder(*world, scratch);
+  const fs::path folder = test::shared(*world, scratch);
   const int me = world->rank();
   double of_first = me == 0 ? 7.0 : 0.0, of_second = me == 1 ? 7.0 : 0.0;
   std::optional<std::string> report;

@@ -19,35 +19,13 @@
 #include "core/random.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/family/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
 namespace caravan::tests {
 
-/// The world, and a folder that all ranks share and rank 0 removes.
-class Shared {
- public:
-  Shared() : world(comm::make_world(30)) {
-    const std::string mine =
-        (std::filesystem::temp_directory_path() / ("caravan_convert_" + std::to_string(getpid()))).string();
-    folder = world->broadcast_text("test folder", mine, 0);
-    if (world->rank() == 0) std::filesystem::create_directories(folder);
-    world->barrier("test begin");
-  }
-  ~Shared() {
-    try {
-      world->barrier("test end");
-    } catch (const core::Error&) {  // another rank's check has failed; that one ends the world
-    }
-    std::error_code ignored;
-    if (world->rank() == 0) std::filesystem::remove_all(folder, ignored);
-  }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-
-  std::unique_ptr<comm::Communicator> world;
-  std::filesystem::path folder;
-};
+using Shared = test::SharedFolder;
 
 /// A value that looks trained, from name and index alone.
 inline float trained_value(const std::string& name, std::size_t index) {

@@ -17,6 +17,7 @@
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
 #include "io/safetensors.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/family/fixtures.hpp"
 #include "tests/support/catch.hpp"
 
@@ -25,27 +26,7 @@ using namespace caravan;
 
 namespace {
 
-/// The world, and a folder that all ranks share and rank 0 removes.
-class Shared {
- public:
-  Shared() : world(comm::make_world(30)) {
-    const std::string mine = (fs::temp_directory_path() / ("caravan_upcycle_" + std::to_string(getpid()))).string();
-    folder = world->broadcast_text("test folder", mine, 0);
-    if (world->rank() == 0) fs::create_directories(folder);
-    world->barrier("test begin");
-  }
-  ~Shared() {
-    try {
-      world->barrier("test end");
-    } catch (const core::Error&) {  // another rank's check has failed; that one ends the world
-    }
-    std::error_code ignored;
-    if (world->rank() == 0) fs::remove_all(folder, ignored);
-  }
-
-  std::unique_ptr<comm::Communicator> world;
-  fs::path folder;
-};
+using Shared = test::SharedFolder;
 
 convert::UpcycleRequest request_for(const std::string& base, const fs::path& folder) {
   const family::Pesc pesc{4, 2, 24, 0.25};

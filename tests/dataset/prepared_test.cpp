@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/prepared.hpp"
 
+#include <chrono>
+#include <filesystem>
+
 #include "data/prepare.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -75,6 +78,38 @@ TEST_CASE("a packed file says which settings it was not made by") {
   folder.write("packed", "no packed file");
   options.held_out_every = 0;
   CHECK(test::refusal([&] { data::prepared(options, 64, base_folder()); }).find(options.packed) == 0);
+}
+
+TEST_CASE("a source that was not touched since it was packed is compared without reading it") {
+  using data::SourceCheck;
+  using std::chrono::hours;
+  test::TemporaryFolder folder;
+  Options options;
+  options.source = folder.write("data.json", records(9));
+  options.packed = folder / "packed";
+  data::prepare(options, 64, base_folder(), "caravan test");
+  const auto now = std::filesystem::file_time_type::clock::now();
+  const auto packed_at = [&](hours age) { std::filesystem::last_write_time(options.packed, now - age); };
+  const auto differences = [&](SourceCheck check) {
+    return data::prepared(options, 64, base_folder(), check).differences;
+  };
+  const Texts changed{"data.source = " + options.source + ", which has changed since"};
+  CHECK(differences(SourceCheck::quick) == Texts{});
+  packed_at(hours(3));  // before the source, which has to be read then
+  CHECK(differences(SourceCheck::quick) == Texts{});
+
+  std::string other = records(9);
+  other.replace(other.find("text 0"), 6, "word 0");
+  folder.write("data.json", other);
+  CHECK(differences(SourceCheck::quick) == changed);
+  CHECK(differences(SourceCheck::name) == Texts{});
+  std::filesystem::last_write_time(options.source, now - hours(5));  // as a copy or an archive sets it
+  CHECK(differences(SourceCheck::quick) == changed);
+  packed_at(hours(-3));  // after both: this alone makes it the result of the source
+  CHECK(differences(SourceCheck::quick) == Texts{});
+  CHECK(differences(SourceCheck::bytes) == changed);
+  folder.write("data.json", records(8));
+  CHECK(differences(SourceCheck::quick) == changed);  // by its size
 }
 
 }  // namespace caravan

@@ -166,7 +166,7 @@ TEST_CASE("a refusal names every number that does not fit, and every layout that
         "this layout fits train.batch 96 or 120");
 }
 
-TEST_CASE("three complaints stand in one line, and a batch alone is told what fits") {
+TEST_CASE("three complaints stand in one line, and a batch alone names what fits") {
   const ModelSpec spec = model(4, 4, 96, 64, 6);
   CHECK(message(spec, 8, {8, 4}, BatchSplit{9, 2}) ==
         "layout.tp = 8 does not divide attention heads 4 and key-value heads 4; layout.ep = 4 does not divide 6 "

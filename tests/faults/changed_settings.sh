@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Settings that change between two starts: what the steps done depend on is refused, and tests/cli/bad_input.sh has the
-# messages; everything else is taken, and what it does to the run is told.
+# messages; everything else is taken, and what it does to the run is reported.
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 # refused RUN ARGUMENTS…: exit 2, and the run is as it was, but for the reason in its log and in the list of starts.
@@ -53,11 +53,11 @@ copy_run origin best
 options=(--checkpoint.keep=1 --checkpoint.keep_best=true --checkpoint.every=6
   "--data.held_out=$work/instructions.packed" --evaluate.every=6)
 start train "--run.folder=$work/best" "${options[@]}" --train.steps=6 --train.warmup_ratio=0.5 || fail "the shorter plan ended with $?"
-if grep -q 'the learning rate falls' "$work/output"; then fail "a warm-up is told of that is the first"; fi
+if grep -q 'the learning rate falls' "$work/output"; then fail "the first warm-up is reported as a longer one"; fi
 cp -R -- "$work/best" "$work/kept"
 start train "--run.folder=$work/best" "${options[@]}" --train.steps=18 --train.warmup_ratio=0.5 --evaluate.samples=1 || fail "the longer plan ended with $?"
 [ "$(grep -c 'the learning rate falls behind step 6 and climbs again: the warm-up has 9 steps, and had 3' "$work/output")" -eq 1 ] ||
-  fail "the longer warm-up is not told once"
+  fail "the longer warm-up is not reported once"
 expect_output 'train.warmup_steps = 3 instead'
 mapfile -t losses < <(sed -n 's/.*"held_out_loss":\([^,]*\),.*/\1/p' "$work/best/metrics.jsonl")
 awk -v a="${losses[0]}" -v b="${losses[2]}" 'BEGIN { exit !(b < a) }' || fail "held-out losses ${losses[*]}: this tests nothing"

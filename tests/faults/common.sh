@@ -46,7 +46,7 @@ trap 'exit 1' INT TERM
 binary=$(readlink -f -- "$CARAVAN_BINARY")
 
 # make_origin STEPS EVERY RANKS TP EP [PRECISION]: a configuration, the packed data, and $work/origin with the checkpoint
-# of step 0. Computes in fp32 unless told otherwise.
+# of step 0. Computes in fp32 unless the settings say otherwise.
 make_origin() {
   local words=(the sun moon river stone bird tree cloud rain wind sand gold leaf snow fire) i j answer
   for ((i = 0; i < 60; ++i)); do
@@ -237,6 +237,15 @@ expect_close_curve() {
   say "$1: largest relative difference $most"
 }
 
+# expect_saved_and_stopped NAME FORMER WHAT: the last start in $work/NAME, which WHAT was to stop, ended with 75; its last
+# step is in a checkpoint, newer than step FORMER; and the folder is free. Sets step to that of the checkpoint.
+expect_saved_and_stopped() {
+  [ "$status" -eq 75 ] || fail "$3: exit $status instead of 75"
+  step=$(last_checkpoint "$1")
+  [ "$step" -gt "$2" ] || fail "$3: no checkpoint was written"
+  [ "$(last_step "$1")" = "$step" ] || fail "$3: the checkpoint of step $step is not the last step's"
+  [ ! -e "$work/$1/lock" ] || fail "$3: the run folder is still locked"
+}
 # expect_log RUN TEXT: TEXT is in log.txt; expect_output TEXT: in what the last start printed.
 expect_log() { grep -qF -- "$2" "$work/$1/log.txt" || fail "log.txt of $1 does not say \"$2\""; }
 expect_output() { grep -qF -- "$1" "$work/output" || fail "the output does not say \"$1\""; }

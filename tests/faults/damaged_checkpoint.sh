@@ -99,7 +99,7 @@ start train "--run.folder=$work/begun" "--checkpoint.resume=$(checkpoint_folder 
 expect_output "$shard"
 say "beginning from a checkpoint: as from a good one, or refused"
 
-# The metrics: lines of steps that are computed again may be damaged; a hole before them is told.
+# The metrics: lines of steps that are computed again may be damaged; a hole before them is reported.
 damaged_run
 head -c 300 /dev/zero >>"$work/damaged/metrics.jsonl"
 echo >>"$work/damaged/metrics.jsonl"

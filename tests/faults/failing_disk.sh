@@ -69,7 +69,7 @@ unreadable hiccup_shard 76 shard-00001.h5 $broken 1
 unreadable stale_manifest 76 manifest.json $stale 0
 unreadable forbidden_shard 2 shard-00003.h5 $forbidden 3
 
-# Damage that another rank finds at the same time changes nothing: the hiccup is told first, then the damage falls back.
+# Damage that another rank finds at the same time changes nothing: the hiccup is reported, then the damage falls back.
 copy_run six both
 at=$(($(stat -c %s -- "$newest/shard-00000.h5") * 3 / 4))
 byte=$(od -An -tu1 -j "$at" -N 1 -- "$newest/shard-00000.h5")

@@ -25,11 +25,11 @@ say "the undisturbed run took $took ms"
 kills=0
 recomputed=0
 former=0  # the step at the kill before, and what the start after it is to log
-told=
+repeated=
 # kill_now all|one: SIGKILL to all ranks, or to one of them; then what the next start must do is known. Not while a start
 # has cut metrics.jsonl and not yet logged what it computes again: no later start would.
 kill_now() {
-  until [ ${#pids[@]} -eq "$ranks" ] && { [ "$(last_step killed)" -ge "$former" ] || grep -qF -- "$told" "$work/killed/log.txt"; }; do
+  until [ ${#pids[@]} -eq "$ranks" ] && { [ "$(last_step killed)" -ge "$former" ] || grep -qF -- "$repeated" "$work/killed/log.txt"; }; do
     run_for 0.001 || break
   done
   local victims=("${pids[@]}")
@@ -42,10 +42,10 @@ kill_now() {
   local from to
   from=$(last_checkpoint killed) to=$(last_step killed)
   say "kill $kills ($1): step $to, newest checkpoint $from, mpirun ended with $status"
-  former=$to told=
+  former=$to repeated=
   if [ "$to" -gt "$from" ]; then
-    told="steps $((from + 1)) to $to were computed before and are computed again"
-    again+=("$told")
+    repeated="steps $((from + 1)) to $to were computed before and are computed again"
+    again+=("$repeated")
   fi
 }
 again=()

@@ -21,7 +21,7 @@ start train "--model.base=$work/base" --train.max_skipped=2 || ended=$?
 [ "$(grep -c '^error' "$work/output")" -eq 1 ] || fail "not one message"
 expect_output 'step 3: loss '
 expect_output '3 steps in a row were skipped, more than train.max_skipped = 2'
-[ "$(grep -c '^warning: step [12]: .*the step is skipped' "$work/output")" -eq 2 ] || fail "two steps were not told as skipped"
+[ "$(grep -c '^warning: step [12]: .*the step is skipped' "$work/output")" -eq 2 ] || fail "two steps were not reported as skipped"
 metrics=$work/origin/metrics.jsonl
 [ "$(grep -c '"irregular":{"sequences":\[[0-9,]*\],"what":"skipped"}.*"skipped":true' "$metrics")" -eq 2 ] ||
   fail "the metrics do not tell two skipped steps with their sequences"

@@ -24,12 +24,8 @@ stop_with() {
   go_on
   [ "$4" = once ] || { nap "0.0$((RANDOM % 10))"; kill "-$1" "${targets[@]}" 2>/dev/null || true; }
   wait_for_end
-  [ "$status" -eq 75 ] || fail "SIG$1 to $3: exit $status instead of 75"
-  step=$(last_checkpoint stopped)
-  [ "$step" -gt "$former" ] || fail "SIG$1 to $3: no checkpoint was written"
-  [ "$(last_step stopped)" = "$step" ] || fail "SIG$1 to $3: the checkpoint of step $step is not the last step's"
+  expect_saved_and_stopped stopped "$former" "SIG$1 to $3"
   expect_log stopped "stopped by signal $2 after step $step of $steps; the same command goes on from here"
-  [ ! -e "$work/stopped/lock" ] || fail "SIG$1 to $3: the run folder is still locked"
   say "SIG$1 to $3: checkpoint of step $step, exit 75"
   former=$step
 }

@@ -19,8 +19,8 @@ start train "--run.folder=$work/calm" || fail "the undisturbed run ended with $?
 train() { start_in_background train "--run.folder=$work/stopped" "$@"; }
 signal() { kill "-$1" "${pids[@]}" 2>/dev/null || fail "no process to signal"; }
 
-# expect_told FOLDER SIGNAL
-expect_told() { [ "$(cat "$1/stopped-early")" = "signal $(kill -l "$2")" ] || fail "SIG$2: $1/stopped-early does not tell of it"; }
+# expect_stopped_early FOLDER SIGNAL
+expect_stopped_early() { [ "$(cat "$1/stopped-early")" = "signal $(kill -l "$2")" ] || fail "SIG$2: $1/stopped-early does not name it"; }
 
 # Loading begins when the run folder is locked, and ends when the run is announced. stop_while_loading SIGNAL FIRST: to
 # the ranks from that one on.
@@ -43,7 +43,7 @@ stop_while_loading() {
   expect_output "stopped by signal $(kill -l "$1"): this start had not completed a step; the time limit is too short for start + one step"
   [ ! -s "$work/stopped/metrics.jsonl" ] || fail "SIG$1 while loading: a step was computed"
   [ ! -e "$work/stopped/lock" ] || fail "SIG$1 while loading: the run folder is still locked"
-  expect_told "$work/stopped" "$1"
+  expect_stopped_early "$work/stopped" "$1"
   say "SIG$1 while loading: exit 70"
 }
 stop_while_loading USR1 0
@@ -140,20 +140,20 @@ end_in_order() {
 for kind in USR1 TERM; do
   end_in_order upcycle "$kind" 'saving fresh' "--run.folder=$work/fresh"
   [ ! -e "$(checkpoint_folder fresh 0)/manifest.json" ] || fail "SIG$kind: upcycle left a checkpoint"
-  expect_told "$work/fresh" "$kind"
+  expect_stopped_early "$work/fresh" "$kind"
   start upcycle "--run.folder=$work/fresh" || fail "upcycle after a stop ended with $?"
 
   end_in_order export "$kind" '[ -e "$work/exported.unfinished/lock" ]' "--run.folder=$work/stopped" "--export.folder=$work/exported"
   [ ! -e "$work/exported" ] && [ ! -e "$work/exported.unfinished" ] || fail "SIG$kind: export left a folder"
-  expect_told "$work/stopped" "$kind"
+  expect_stopped_early "$work/stopped" "$kind"
 
   end_in_order evaluate "$kind" 'grep -qs "evaluating " "$work/output"' "--run.folder=$work/stopped" \
     --evaluate.samples=2000 "--data.held_out=$work/many.packed"
-  expect_told "$work/stopped" "$kind"
+  expect_stopped_early "$work/stopped" "$kind"
 done
 ranks=1
 for kind in USR1 TERM; do
   end_in_order prepare "$kind" 'compgen -G "$work/new.packed.tmp-*" >/dev/null' "--data.source=$work/many.jsonl" "--data.packed=$work/new.packed"
   if compgen -G "$work/new.packed*" >/dev/null; then fail "SIG$kind: prepare left a file"; fi
-  expect_told "$work/origin" "$kind"
+  expect_stopped_early "$work/origin" "$kind"
 done

@@ -44,12 +44,8 @@ for variable in SLURM_JOB_END_TIME CARAVAN_END_TIME; do
     [ "$status" -eq 70 ] || break
     expect_output "the time limit is too short for start + one step"
   done
-  [ "$status" -eq 75 ] || fail "$variable: exit $status instead of 75"
-  step=$(last_checkpoint limited)
-  [ "$step" -gt "$former" ] || fail "$variable: no checkpoint was written"
-  [ "$(last_step limited)" = "$step" ] || fail "$variable: the checkpoint of step $step is not the last step's"
+  expect_saved_and_stopped limited "$former" "$variable"
   expect_log limited "stopped by the job's time limit, which is near, after step $step of"
-  [ ! -e "$work/limited/lock" ] || fail "$variable: the run folder is still locked"
   say "$variable: checkpoint of step $step, exit 75, in time"
   former=$step
 done

@@ -2,9 +2,9 @@
 // The reference models computed in bf16, at every layout that the ranks allow.
 #include <ATen/core/grad_mode.h>
 
+#include "tests/golden/every_layout.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fixtures.hpp"
-#include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
 
 namespace caravan::tests {
@@ -19,22 +19,15 @@ constexpr double moved_tokens = 0.03;
 constexpr double weight_difference = 0.02;
 
 template <typename Work>
-void at_every_layout(const std::filesystem::path& folder, const Work& work) {
-  const family::ModelSpec spec = family::read_model_spec(folder.string());
-  const family::HuggingFaceSource source(folder.string(), spec);
-  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 2)) {
-    if (!fits(spec, tp, ep)) continue;
-    CAPTURE(folder.filename().string(), tp, ep);
-    const ModelOnGrid model(spec, source, &source, tp, ep, at::kBFloat16);
-    work(model);
-  }
+void at_every_layout_in_bf16(const std::filesystem::path& folder, const Work& work) {
+  at_every_layout(folder, work, at::kBFloat16);
 }
 
 void compare_logits(const std::filesystem::path& folder, const char* file, const char* name) {
   const io::SafetensorsFile expected(folder / file);
   const at::Tensor ids = read_tensor(expected, "input_ids");
   const at::Tensor wanted = read_tensor(expected, name).flatten(0, 1).to(at::kDouble);
-  at_every_layout(folder, [&](const ModelOnGrid& model) {
+  at_every_layout_in_bf16(folder, [&](const ModelOnGrid& model) {
     const at::NoGradGuard no_grad;
     const parallel::TokenAxis axis(parallel::token_rows(batch_of_rows(ids, {}, {}, 0, ids.size(0))), model.context);
     const at::Tensor hidden = model.decoder->forward({axis});
@@ -56,7 +49,7 @@ struct Choices {
 void compare_routing(const std::filesystem::path& folder, Choices& choices) {
   const io::SafetensorsFile expected(folder / "expected.safetensors");
   const at::Tensor ids = read_tensor(expected, "input_ids");
-  at_every_layout(folder, [&](const ModelOnGrid& model) {
+  at_every_layout_in_bf16(folder, [&](const ModelOnGrid& model) {
     const at::NoGradGuard no_grad;
     const parallel::TokenAxis axis(parallel::token_rows(batch_of_rows(ids, {}, {}, 0, ids.size(0))), model.context);
     const model::Pass pass{axis};

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/golden/every_layout.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fixtures.hpp"
-#include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
 
 namespace caravan::tests {
@@ -43,18 +43,6 @@ data::TokenBatch packed_batch(const io::SafetensorsFile& file) {
     }
   }
   return batch;
-}
-
-template <typename Work>
-void at_every_layout(const std::filesystem::path& folder, const Work& work) {
-  const family::ModelSpec spec = family::read_model_spec(folder.string());
-  const family::HuggingFaceSource source(folder.string(), spec);
-  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 2)) {
-    if (!fits(spec, tp, ep)) continue;
-    CAPTURE(folder.filename().string(), tp, ep);
-    const ModelOnGrid model(spec, source, &source, tp, ep);
-    work(model);
-  }
 }
 
 void compare_logits(const std::filesystem::path& folder, const std::filesystem::path& expected_file,

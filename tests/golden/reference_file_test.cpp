@@ -4,10 +4,10 @@
 #include "evaluate/reference_file.hpp"
 
 #include "core/error.hpp"
+#include "tests/golden/every_layout.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/fixtures.hpp"
-#include "tests/support/model_on_grid.hpp"
 #include "tests/support/tensors.hpp"
 
 namespace caravan::tests {
@@ -32,16 +32,6 @@ evaluate::LogitDifference compare(const ModelOnGrid& model, const evaluate::Refe
   return evaluate::compare_logits(
       model.context, *model.decoder, file.texts(),
       [&](std::size_t text, std::int64_t first, std::int64_t rows) { return file.logits(text, first, rows); });
-}
-
-template <typename Work>
-void at_every_layout(const std::filesystem::path& folder, const Work& work) {
-  const family::ModelSpec spec = family::read_model_spec(folder.string());
-  const family::HuggingFaceSource source(folder.string(), spec);
-  for (const auto& [tp, ep] : layouts(comm::make_world(60)->size(), 2)) {
-    CAPTURE(folder.filename().string(), tp, ep);
-    work(ModelOnGrid(spec, source, &source, tp, ep));
-  }
 }
 
 bool is_same(const ModelOnGrid& model, const evaluate::LogitDifference& difference) {

@@ -8,31 +8,9 @@
 #include "core/random.hpp"
 #include "family/parameters.hpp"
 #include "layout/tensor_source.hpp"
+#include "tests/family/small_models.hpp"
 
 namespace caravan::tests {
-
-/// A small PESC model whose every dimension divides by 8 and whose FFN width is no multiple of 64.
-inline family::ModelSpec random_model_spec() {
-  family::ModelSpec spec;
-  spec.model_type = "camelidae";
-  spec.hidden = 64;
-  spec.ffn = 88;
-  spec.layers = 2;
-  spec.heads = 16;
-  spec.kv_heads = 8;
-  spec.head_dim = 4;
-  spec.vocabulary = 96;
-  spec.norm_eps = 1e-5;
-  spec.max_positions = 64;
-  spec.pesc = family::Pesc{8, 2, 8, 1.0};
-  spec.lora = family::lora_of([] {
-    family::LoraOptions options;
-    options.rank = 4;
-    options.alpha = 8;
-    return options;
-  }());
-  return spec;
-}
 
 /// Values for every tensor from its name and the element's index: uniform with the deviation of a trained model; norms
 /// near 1. Nothing is zero, so that every parameter has a gradient from the first step on.

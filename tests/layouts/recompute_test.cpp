@@ -88,20 +88,6 @@ void compare_modes(const std::vector<std::pair<int, int>>& grids, const family::
   }
 }
 
-/// Yi-34B's ratios: H = 14 heads of 32, 7 query heads for a key head, F = 20/7 H, D = H/14; LoRA of rank H/112.
-family::ModelSpec grouped_spec() {
-  family::ModelSpec spec = random_model_spec();
-  spec.hidden = 448;
-  spec.heads = 14;
-  spec.kv_heads = 2;
-  spec.head_dim = 32;
-  spec.ffn = 1280;
-  spec.layers = 4;
-  spec.pesc = family::Pesc{8, 2, 32, 1.0};
-  spec.lora->rank = 4;
-  return spec;
-}
-
 struct Cost {
   double kept = 0;  // bytes between forward and backward
   std::map<std::string, int> calls;

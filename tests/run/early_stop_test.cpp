@@ -4,21 +4,20 @@
 
 #include <csignal>
 
-#include "comm/mpi_runtime.hpp"
 #include "core/stop_request.hpp"
-#include "tests/io/scratch_folder.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace caravan;
 
 TEST_CASE("stopped-early tells of a signal that any rank got, until the next start") {
-  const auto world = comm::make_world(60);
-  const test::ScratchFolder scratch;
-  const std::filesystem::path run(world->broadcast_text("folder", scratch.path().string(), 0));
+  const test::SharedFolder shared;
+  const auto& world = shared.world;
+  const std::filesystem::path& run = shared.folder;
   const std::filesystem::path file = run / "stopped-early";
   run::note_early_stop(*world, run);
   world->barrier("noted");
-  CHECK_FALSE(std::filesystem::exists(file));  // nobody was told to stop
+  CHECK_FALSE(std::filesystem::exists(file));  // nobody was asked to stop
 
   const core::StopRequest stop("nothing was finished");
   if (world->rank() == world->size() - 1) ::raise(SIGUSR1);

@@ -7,11 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/agreement.hpp"
-#include "comm/mpi_runtime.hpp"
 #include "core/host_name.hpp"
 #include "core/log.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/io/expect_error.hpp"
-#include "tests/io/scratch_folder.hpp"
 
 using namespace caravan;
 namespace fs = std::filesystem;
@@ -19,14 +18,12 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Ranks {
-  std::unique_ptr<comm::Communicator> world = comm::make_world(60);
-  test::ScratchFolder scratch;
-  // Below a folder that is not there either. Rank 0's, on every rank.
-  run::RunFolder folder{fs::path(world->broadcast_text("folder", (scratch.path() / "new" / "run").string(), 0))};
+  test::SharedFolder shared;
+  const std::unique_ptr<comm::Communicator>& world = shared.world;
+  run::RunFolder folder{shared.folder / "new" / "run"};  // below a folder that is not there either
 
   bool first() const { return world->rank() == 0; }
   void meet() const { world->barrier("meet"); }
-  ~Ranks() { meet(); }  // no rank removes what another one still looks at
 };
 
 }  // namespace

@@ -2,8 +2,8 @@
 #include "run/resume_point.hpp"
 
 #include "comm/agreement.hpp"
-#include "comm/mpi_runtime.hpp"
 #include "run/checkpoint_choice.hpp"
+#include "tests/comm/shared_folder.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/run/checkpoints.hpp"
 #include "tests/support/catch.hpp"
@@ -15,9 +15,9 @@ namespace {
 
 /// A run folder that this job holds; rank 0 prepares its checkpoints.
 struct HeldRun {
-  std::unique_ptr<comm::Communicator> world = comm::make_world(60);
-  test::ScratchFolder scratch;
-  run::RunFolder folder{fs::path(world->broadcast_text("folder", (scratch.path() / "run").string(), 0))};
+  test::SharedFolder shared;
+  const std::unique_ptr<comm::Communicator>& world = shared.world;
+  run::RunFolder folder{shared.folder / "run"};
   run::OpenRun held{*world, folder};
 
   template <typename Work>
@@ -29,7 +29,7 @@ struct HeldRun {
   run::ResumePoint point(const std::string& resume = "auto") {
     return {*world, held, {resume, run::step_0_folder(folder, ""), "tiny.ini"}};
   }
-  ~HeldRun() { world->barrier("done"); }
+  ~HeldRun() { world->barrier("done"); }  // before the folder is given back
 };
 
 template <typename Work>

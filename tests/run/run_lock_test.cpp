@@ -257,7 +257,7 @@ TEST_CASE("a run that was suspended learns at its next step that another took it
   ::close(go[1]);
 }
 
-TEST_CASE("a heartbeat that cannot be written is told once and ends nothing") {
+TEST_CASE("a heartbeat that cannot be written is reported once and ends nothing") {
   const test::ScratchFolder folder;
   std::fflush(stdout);  // what the test's own report still holds would come out of the child
   const pid_t child = ::fork();
@@ -269,8 +269,8 @@ TEST_CASE("a heartbeat that cannot be written is told once and ends nothing") {
     run::RunLock lock(folder.path(), quick);
     const rlimit none{0, RLIM_INFINITY}, all{RLIM_INFINITY, RLIM_INFINITY};
     if (::setrlimit(RLIMIT_FSIZE, &none) != 0) ::_exit(3);
-    pollfd told{pipe[0], POLLIN, 0};
-    if (::poll(&told, 1, 60'000) != 1) ::_exit(4);
+    pollfd warning{pipe[0], POLLIN, 0};
+    if (::poll(&warning, 1, 60'000) != 1) ::_exit(4);
     std::this_thread::sleep_for(200ms);  // many heartbeats more
     lock.refresh();
     lock.require_ours();

@@ -21,9 +21,18 @@ namespace {
 struct Run {
   test::ScratchFolder scratch;
   run::RunFolder folder{scratch.path()};
-  run::StageSettings settings{.packed = (scratch / "data.packed").string(), .epochs = 2, .batch = 4};
+  run::StageSettings settings{
+      .data = options(), .sequence = 8, .epochs = 2, .batch = 4, .samples = 4, .precision = "bf16"};
 
-  void write_packed(int sequences) const {
+  data::Options options() const {
+    data::Options data;
+    data.packed = scratch / "data.packed";
+    return data;
+  }
+  /// As prepare would with these settings.
+  void write_packed(int sequences) const { write_part("train", settings.data.packed, sequences); }
+  void write_held_out() const { write_part("held_out", data::held_out_path(settings.data), 1); }
+  void write_part(const std::string& part, const std::string& path, int sequences) const {
     data::PackedWriter writer({.template_name = "idae",
                                .packing = "none",
                                .sequence = 8,
@@ -31,10 +40,11 @@ struct Run {
                                .vocabulary = 100,
                                .source = "talks.json",
                                .source_fingerprint = "fedcba9876543210",
-                               .part = "train",
+                               .part = part,
+                               .held_out_every = settings.data.held_out_every,
                                .program = "caravan 0.old"});
     for (int s = 0; s < sequences; ++s) writer.add({.tokens = {1, 2, 3}, .labelled = {0, 1, 1}});
-    io::AtomicFile file(settings.packed);
+    io::AtomicFile file(path);
     writer.write(file);
     file.commit();
   }
@@ -44,6 +54,10 @@ struct Run {
     return run::to_shell(run::read_stages(folder, settings, checkpoints), checkpoints);
   }
   bool done(const char* stage) const { return json()["stages"][stage]["done"]; }
+  std::string problem_of(const char* stage) const {
+    const nlohmann::json problem = json()["stages"][stage]["problem"];
+    return problem.is_null() ? "" : problem.get<std::string>();
+  }
 };
 
 nlohmann::json held_by(const std::string& host, std::int64_t pid, std::int64_t heartbeat) {
@@ -75,10 +89,12 @@ TEST_CASE("status tells stages that are done, and by what their results were mad
   CHECK(run.done("upcycle"));
   CHECK_FALSE(run.done("prepare"));
   CHECK(run.shell().ends_with("progress=1000000000001\n"));
+  run.settings.data.held_out_every = 4;
   run.write_packed(10);
-  run.settings.held_out = (run.scratch / "data.packed.heldout").string();
   CHECK_FALSE(run.done("prepare"));
-  test::write_text(run.settings.held_out, "");
+  CHECK(run.problem_of("prepare") == run.settings.data.packed + ".heldout is missing");
+  run.write_held_out();
+  CHECK(run.problem_of("prepare").empty());
   CHECK(run.json()["planned_steps"] == 6);  // two passes of three batches, the last one of two sequences
   CHECK(run.shell().ends_with("progress=2000000000001\n"));
   test::save_step(run.folder.checkpoints(), 4, "s");
@@ -102,6 +118,45 @@ TEST_CASE("status tells stages that are done, and by what their results were mad
   status = run.json();
   CHECK(status["newest_good_step"] == 4);
   CHECK(status["damaged"].size() == 1);
+}
+
+TEST_CASE("packed files of other settings are no result, unless the run has trained") {
+  Run run;
+  run.write_packed(10);
+  test::save_step(run.folder.checkpoints(), 0);
+  CHECK(run.done("prepare"));
+  run.settings.data.prompt_template = data::TemplateKind::idae_official;
+  const std::string other =
+      run.settings.data.packed + " was prepared with other settings: data.template = idae_official, but it was idae; ";
+  const auto expect_replaced = [&] {
+    CHECK_FALSE(run.done("prepare"));
+    CHECK(run.problem_of("prepare") == other + "prepare would replace it");
+  };
+  const auto expect_kept = [&] {
+    CHECK(run.done("prepare"));
+    CHECK(run.problem_of("prepare") == other + "it is kept, because this run has trained already");
+  };
+  expect_replaced();
+  CHECK(run.shell().ends_with("progress=1000000000001\n"));
+
+  const Run origin;  // of a run that begins from another one's checkpoint
+  test::save_step(origin.folder.checkpoints(), 0);
+  test::save_step(origin.folder.checkpoints(), 4, "s");
+  run.settings.resume = (origin.folder.checkpoints() / "step-00000000").string();
+  expect_replaced();
+  run.settings.resume = (origin.folder.checkpoints() / "step-00000004").string();
+  expect_kept();
+  run.settings.resume = "auto";
+
+  test::save_step(run.folder.checkpoints(), 4, "s");
+  expect_kept();
+  test::damage_step(run.folder.checkpoints(), 4);
+  expect_kept();
+  run.settings.data.prompt_template = data::TemplateKind::idae;
+  CHECK(run.problem_of("prepare").empty());
+  run.settings.data.held_out_every = 4;  // to hold records out would change the others
+  CHECK(run.done("prepare"));
+  CHECK(run.problem_of("prepare").starts_with(run.settings.data.packed + ".heldout is missing; "));
 }
 
 TEST_CASE("evaluate and export are done for the step chosen, and only if its card says so") {
@@ -129,6 +184,29 @@ TEST_CASE("evaluate and export are done for the step chosen, and only if its car
   CHECK(run.done("evaluate"));
   run.settings.merge = false;
   CHECK(run.json()["stages"]["export"]["result"] == (run.scratch / "adapter-step-00000012").string());
+}
+
+TEST_CASE("an evaluation with other settings or records is no result") {
+  Run run;
+  test::save_step(run.folder.checkpoints(), 12);
+  const std::string held_out = data::held_out_path(run.settings.data);
+  const auto report = [&](const nlohmann::json& facts) { test::write_text(run.folder.evaluation(12), facts.dump()); };
+  const auto expect_other = [&](const std::string& text) {
+    CHECK_FALSE(run.done("evaluate"));
+    CHECK(run.problem_of("evaluate") == run.folder.evaluation(12).string() + " is of other settings: " + text);
+  };
+  const auto content = [&] { return data::PackedFile(held_out, data::PackedFile::Check::header).content(); };
+  report({{"precision", "fp32"}, {"samples", 3}});
+  expect_other("train.precision = bf16, but it was fp32");
+  run.write_part("held_out", held_out, 3);
+  report({{"precision", "bf16"}, {"samples", 3}, {"held_out", content()}});
+  CHECK(run.done("evaluate"));  // there are no more than 3
+  run.settings.samples = 2;
+  expect_other("evaluate.samples = 2, but it was 3");
+  run.write_part("held_out", held_out, 2);
+  expect_other(held_out + " has changed since");
+  fs::remove(held_out);  // as on a machine that has the run folder alone
+  CHECK(run.done("evaluate"));
 }
 
 TEST_CASE("status tells who holds the lock, whether it lives, and what the starts cost") {
@@ -190,7 +268,7 @@ TEST_CASE("status changes nothing and says what a result is that cannot be read"
   const Run run;
   fs::create_directories(run.folder.checkpoints() / "step-00000000");
   test::write_text(run.folder.checkpoints() / "step-00000000" / "manifest.json", "{");
-  test::write_text(run.settings.packed, "no packed file at all");
+  test::write_text(run.settings.data.packed, "no packed file at all");
   const nlohmann::json status = run.json();
   CHECK(status["stages"]["upcycle"]["problem"].get<std::string>().find("manifest.json") != std::string::npos);
   CHECK(status["stages"]["prepare"]["problem"].get<std::string>().find("is not a packed token file") !=

@@ -51,7 +51,7 @@ case_time_limit() {
   hold_at 3
   scontrol update "JobId=$job" TimeLimit=2  # only now, or the signal might come before the first step
   wait_until 60 "the signal before the time limit" job_says "$job" "got USR1"
-  wait_until 60 "the ranks' signal" all_are_told
+  wait_until 60 "the ranks' signal" all_are_signalled
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
   scontrol update "JobId=$job" TimeLimit=20
@@ -60,8 +60,8 @@ case_time_limit() {
   expect_exported
 }
 
-# Told to stop while it loads: nothing is finished, and nothing is lost either. So when only the ranks are told, as Slurm
-# does when it preempts the job.
+# Asked to stop while it loads: nothing is finished, and nothing is lost either. So when only the ranks get the signal, as
+# when Slurm preempts the job.
 case_stopped_early() {
   begin_with_training
   hold_next_start
@@ -69,7 +69,7 @@ case_stopped_early() {
   hold_until "handling signals" all_catch_usr1
   scancel --batch --signal=USR1 "$job"
   wait_until 60 "the signal" job_says "$job" "got USR1"
-  wait_until 60 "the ranks' signal" all_are_told
+  wait_until 60 "the ranks' signal" all_are_signalled
   hold_next_start
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped before anything was finished while stopping after USR1; the job goes"
@@ -84,7 +84,7 @@ case_stopped_early() {
 # USR1 is bit 9 of the signals that a process catches: the ranks do from the start of the program on, before MPI's. And
 # of those that wait until a stopped process goes on.
 all_catch_usr1() { all_have_usr1 SigCgt; }
-all_are_told() { all_have_usr1 ShdPnd; }
+all_are_signalled() { all_have_usr1 ShdPnd; }
 all_have_usr1() {
   local pid set
   for pid in "${pids[@]}"; do
@@ -219,7 +219,7 @@ case_no_requeue() {
   hold_at 3
   scancel --batch --signal=TERM "$first"
   wait_until 60 "the signal" job_says "$first" "got TERM"
-  wait_until 60 "the ranks' signal" all_are_told
+  wait_until 60 "the ranks' signal" all_are_signalled
   kill -CONT "${pids[@]}"
   expect_end "$first" FAILED 75 0
   expect_job_says "$first" "Slurm does not answer: sbatch: error: Unable to contact"
@@ -233,7 +233,7 @@ case_no_requeue() {
   expect_calm_curve
 }
 
-# Of a job array, one task is told to stop and is queued again; the other one hears nothing of it. The last one has the
+# Of a job array, one task is asked to stop and is queued again; the other one hears nothing of it. The last one has the
 # array's own number.
 case_array() {
   local array other
@@ -253,7 +253,7 @@ case_array() {
   job=$(squeue -h -j "${array}_2" -o %A)
   hold_until "step 3" has_computed 3 "$case_name-2"
   scancel --batch --signal=USR1 "${array}_2"
-  wait_until 60 "the ranks' signal" all_are_told
+  wait_until 60 "the ranks' signal" all_are_signalled
   kill -CONT "${pids[@]}"
   wait_until 60 "the requeue" job_says "$job" "stopped with a good checkpoint; the job goes to the queue again"
   kill -CONT "${other[@]}"
@@ -298,7 +298,7 @@ case_most_restarts() {
   hold_at 9
   expect_job_says "$job" "resumed $CARAVAN_RUN/checkpoints/step-0000000"
   scancel --batch --signal=USR1 "$job"
-  wait_until 60 "the ranks' signal" all_are_told
+  wait_until 60 "the ranks' signal" all_are_signalled
   kill -CONT "${pids[@]}"
   expect_end "$job" FAILED 75 1
   expect_job_says "$job" "restarted 1 times already (CARAVAN_MAX_RESTARTS)"

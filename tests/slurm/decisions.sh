@@ -43,12 +43,12 @@ TEXT
   echo 'kill -KILL "$(cat -- "$CASE/body")"' >"$CASE/scontrol"  # Slurm ends the shell that it queues again
   : >"$CASE/codes"
 }
-# body [NAME=VALUE …]: the job's body, for train; its exit status in $status, what it says in $CASE/said.
+# body [NAME=VALUE …]: the job's body, for train, or with $arguments; its exit status in $status, what it says in $CASE/said.
 body() {
   status=0
   (cd -- "$CASE/submit" && echo "$BASHPID" >"$CASE/body" && exec env "PATH=$work/bin:$PATH" "SLURM_JOB_ID=1000" "SLURM_SUBMIT_DIR=$CASE/submit" SLURM_NTASKS=1 \
     SLURM_JOB_NAME=job "CARAVAN_PREFIX=$work/prefix" CARAVAN_PATIENCE=3 "$@" \
-    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" train "--run.folder=${folder:-$run}") >"$CASE/said" 2>&1 &
+    "$CARAVAN_SOURCE/slurm/run.sh" "$work/config.ini" ${arguments:-train} "--run.folder=${folder:-$run}") >"$CASE/said" 2>&1 &
   wait "$!" 2>/dev/null || status=$?
 }
 failed() { fail "$case_name: $* (exit $status): $(tail -n 5 -- "$CASE/said")"; }
@@ -158,9 +158,25 @@ exec "$binary" "\$@"
 TEXT
 chmod +x "$CASE/caravan"
 body "CARAVAN=$CASE/caravan"
-expect_said "caravan status does not tell whether train is done (exit 76)"
+expect_said "caravan status does not say whether train is done (exit 76)"
 expect_not_called srun train
 expect_requeued
+
+begin other_settings  # than those of the packed file: it is made again, unless the run has trained
+arguments='prepare train --data.template=idae_official'
+others="$work/instructions.packed was prepared with other settings: data.template = idae_official, but it was idae"
+body
+expect_status 0
+expect_said "prepare is to be done: $others; prepare would replace it"
+expect_called srun 'caravan prepare '
+mkdir -- "$run/checkpoints/step-00000004"
+: >"$run/checkpoints/step-00000004/manifest.json"
+: >"$CASE/called-srun"
+body
+expect_status 0
+expect_said "prepare is done already; $others; it is kept, because this run has trained already"
+expect_not_called srun 'caravan prepare '
+arguments=''
 
 begin storage_full
 ln -s /dev/full "$run/restarts-1000.next"
@@ -179,7 +195,7 @@ cat >"$CASE/squeue" <<'TEXT'
 case $* in
   *%T*%r*) echo "RUNNING None" ;;
   *%e*)
-    if [ -e "$CASE/told" ] && [ "$(wc -l <"$CASE/called-squeue")" -lt 7 ]; then
+    if [ -e "$CASE/signalled" ] && [ "$(wc -l <"$CASE/called-squeue")" -lt 7 ]; then
       echo "slurm_load_jobs error: Socket timed out" >&2
       exit 1
     fi
@@ -188,7 +204,7 @@ esac
 TEXT
 : >"$CASE/site.env"
 cat >"$CASE/srun" <<'TEXT'
-: >"$CASE/told"
+: >"$CASE/signalled"
 kill -USR1 "$(cat -- "$CASE/body")"
 for ((i = 0; i < 300; ++i)); do [ -e "$CASE/over" ] || sleep 0.1; done
 TEXT
@@ -222,7 +238,7 @@ body
 expect_status 0
 expect_said "took the run folder over from job that left no name, which has ended"
 
-begin told_while_it_starts  # by Slurm, before there are ranks
+begin signal_while_it_starts  # by Slurm, before there are ranks
 echo 'kill -USR1 "$$"' >"$CASE/site.env"
 body "CARAVAN_SITE=$CASE/site.env"
 expect_said "stopped between two stages; the job goes to the queue again"

@@ -105,30 +105,30 @@ TEST_CASE("a checkpoint that records no settings resumes if its place in the dat
   CHECK_FALSE(falls_back_into_warm_up({1, 100, 200}, nothing, 6, sequences));
 }
 
-TEST_CASE("a longer warm-up is told when the rate falls into it") {
-  const auto told = [](std::int64_t warmup, const nlohmann::json& was, std::int64_t step) {
+TEST_CASE("a longer warm-up is reported when the rate falls into it") {
+  const auto warning_of = [](std::int64_t warmup, const nlohmann::json& was, std::int64_t step) {
     return falls_back_into_warm_up({2e-4, warmup, 100}, was, step, sequences);
   };
   // 2 epochs of 8 steps, and half of them for the warm-up.
   const nlohmann::json was = former(8);
-  const auto line = told(20, was, 12);
+  const auto line = warning_of(20, was, 12);
   REQUIRE(line);
   for (const char* part : {"step 12", "has 20 steps, and had 8", "train.warmup_steps = 8"}) {
     CHECK(line->find(part) != std::string::npos);
   }
-  CHECK_FALSE(told(8, was, 12));
-  CHECK_FALSE(told(12, was, 12));  // step 13 is the first after it
-  CHECK(told(13, was, 12));
-  CHECK_FALSE(told(0, was, 12));
+  CHECK_FALSE(warning_of(8, was, 12));
+  CHECK_FALSE(warning_of(12, was, 12));  // step 13 is the first after it
+  CHECK(warning_of(13, was, 12));
+  CHECK_FALSE(warning_of(0, was, 12));
   // Within both: step 4 had 3/8, step 5 gets 4/20, or just 4/10.
-  CHECK(told(20, was, 4));
-  CHECK_FALSE(told(10, was, 4));
+  CHECK(warning_of(20, was, 4));
+  CHECK_FALSE(warning_of(10, was, 4));
   nlohmann::json fixed = was;
   fixed["warmup_steps"] = 3;
-  CHECK(told(5, fixed, 4)->find("had 3") != std::string::npos);
+  CHECK(warning_of(5, fixed, 4)->find("had 3") != std::string::npos);
   nlohmann::json steps = was;
   steps["steps"] = 6;
-  CHECK(told(10, steps, 6)->find("has 10 steps, and had 3") != std::string::npos);
+  CHECK(warning_of(10, steps, 6)->find("has 10 steps, and had 3") != std::string::npos);
 }
 
 }  // namespace caravan::train

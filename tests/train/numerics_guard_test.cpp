@@ -30,7 +30,7 @@ const data::GlobalBatch some = batch_of({7, 3});
 
 }  // namespace
 
-TEST_CASE("A loss far above those before it is told with its sequences", "[numerics]") {
+TEST_CASE("A loss far above those before it is reported with its sequences", "[numerics]") {
   train::NumericsGuard guard({.most_skipped = 5, .spike = 2});
   // Nine losses say too little, of whatever size the tenth is.
   for (std::int64_t step = 1; step <= 9; ++step) CHECK_FALSE(guard.look_at(report_of(step, 2.0), some));

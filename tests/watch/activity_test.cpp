@@ -171,10 +171,10 @@ TEST_CASE("another process reads the page, unless the key is another one's") {
     one.enter_step(7);
     const NodePages::Address address = pages.address();
     char answer = 0;
-    const bool told = write(ready[1], &address, sizeof address) == sizeof address && read(go[0], &answer, 1) == 1;
+    const bool answered = write(ready[1], &address, sizeof address) == sizeof address && read(go[0], &answer, 1) == 1;
     one.enter_step(8);
     pages.close();
-    _exit(told && write(ready[1], &answer, 1) == 1 && read(go[0], &answer, 1) == 1 ? 0 : 1);
+    _exit(answered && write(ready[1], &answer, 1) == 1 && read(go[0], &answer, 1) == 1 ? 0 : 1);
   }
   NodePages::Address address;
   REQUIRE(read(ready[0], &address, sizeof address) == sizeof address);

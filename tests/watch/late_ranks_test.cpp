@@ -92,7 +92,7 @@ TEST_CASE("a rank that waits elsewhere is not late, but the one that it waits fo
   CHECK(job.says(1, "ranks 1, 3, 4 and 7 wait"));
 }
 
-TEST_CASE("groups of the same kind are told apart by their color") {
+TEST_CASE("groups of the same kind are distinguished by their color") {
   Job job;
   job.wait(0, tp_of(0), 11, "reduce");  // for 1
   job.wait(2, tp_of(2), 11, "reduce");  // for 3
@@ -262,7 +262,7 @@ TEST_CASE("before the first step, and without a collective before") {
   CHECK(job.says(0, "rank 3 (host n00) is late: it computes since 11 min 40 s before the first step; ranks"));
 }
 
-TEST_CASE("all are late: every rank's work is told") {
+TEST_CASE("all are late: every rank's work is reported") {
   Job job;
   for (RankState& state : job.states) state.quiet = 650;
   job.stop(1, 20);
