@@ -80,7 +80,7 @@ TEST_CASE("a packed file says which settings it was not made by") {
   CHECK(test::refusal([&] { data::prepared(options, 64, base_folder()); }).find(options.packed) == 0);
 }
 
-TEST_CASE("a source that was not touched since it was packed is compared without reading it") {
+TEST_CASE("an untouched source is compared with what was packed without reading it") {
   using data::SourceCheck;
   using std::chrono::hours;
   test::TemporaryFolder folder;
