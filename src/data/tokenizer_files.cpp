@@ -79,7 +79,7 @@ NamedToken read_named(const char* role, const json& value, const std::string& wh
     read_flags(value, named.token, where);
     named.token.special = true;
   } else {
-    core::bad_input(where, ": must be a text, null or an object with content, not ", value.dump());
+    core::bad_input(where, " must be a text, null or an object with content, not ", value.dump());
   }
   return named;
 }
@@ -88,7 +88,7 @@ NamedToken read_named(const char* role, const json& value, const std::string& wh
 class AddedTokens {
  public:
   void add(AddedToken token) {
-    if (token.content.empty()) core::bad_input(token.origin, ": has no content");
+    if (token.content.empty()) core::bad_input(token.origin, " has a token without content");
     const auto [by_text, fresh] = ids_.emplace(token.content, token.id);
     if (by_text->second != token.id) {
       refuse(token, core::concat("has the id ", token.id), core::concat("it is ", by_text->second),
@@ -128,7 +128,7 @@ std::int32_t checked_id(std::int64_t id, const std::string& text, const std::str
 
 /// added_tokens_decoder of tokenizer_config.json: {"384": {"content": …, flags}}.
 void read_decoder(const json& decoder, const std::string& where, AddedTokens& added) {
-  if (!decoder.is_object()) core::bad_input(where, ": must be an object");
+  if (!decoder.is_object()) core::bad_input(where, " must be an object");
   for (const auto& [key, entry] : decoder.items()) {
     std::int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -161,11 +161,11 @@ void read_encoder(const json& encoder, const std::string& where, const std::set<
 
 /// added_tokens of tokenizer.json: [{"id": 384, "content": …, flags}].
 void read_list(const json& list, const std::string& where, AddedTokens& added) {
-  if (!list.is_array()) core::bad_input(where, ": must be an array");
+  if (!list.is_array()) core::bad_input(where, " must be an array");
   for (const json& entry : list) {
     if (!entry.is_object() || !entry.contains("id") || !entry.at("id").is_number_integer() ||
         !entry.contains("content") || !entry.at("content").is_string()) {
-      core::bad_input(where, ": must hold objects with id and content, not ", entry.dump());
+      core::bad_input(where, " must hold objects with id and content, not ", entry.dump());
     }
     AddedToken token;
     token.content = entry.at("content").get<std::string>();
@@ -184,9 +184,10 @@ class Reader {
         config_(read_object(folder / "tokenizer_config.json")),
         map_(read_object(folder / "special_tokens_map.json")),
         encoder_(read_object(folder / "added_tokens.json")),
-        list_(read_object(folder / "tokenizer.json", "model").value("added_tokens", json())) {
-    const auto found = config_.find("added_tokens_decoder");
-    decoder_counts_ = config_.is_object() && found != config_.end() && !found->is_null();
+        fast_(read_object(folder / "tokenizer.json", "model")) {
+    const json* decoder = find(config_, "added_tokens_decoder");
+    decoder_counts_ = decoder && !decoder->is_null();
+    if (const json* list = find(fast_, "added_tokens")) list_ = *list;
   }
 
   TokenizerFiles read() {
@@ -235,7 +236,7 @@ class Reader {
     if (named->token.content.empty()) {
       // "" as a padding token is how some write that there is none.
       if (role == roles[0] || role == roles[1] || role == roles[2]) {
-        core::bad_input(named->token.origin, ": is empty; name a token, or write null if there is none");
+        core::bad_input(named->token.origin, " is empty; name a token, or write null if there is none");
       }
       return;
     }
@@ -264,7 +265,7 @@ class Reader {
     const auto take = [&](const json& object, const char* name) {
       const json* list = find(object, key);
       if (!list || list->is_null()) return;
-      if (!list->is_array()) core::bad_input(field(name, key), ": must be an array");
+      if (!list->is_array()) core::bad_input(field(name, key), " must be an array");
       for (const json& entry : *list) {
         NamedToken named = read_named(key, entry, field(name, key));
         if (named.token.content.empty() || !seen.insert(named.token.content).second) continue;
@@ -307,7 +308,7 @@ class Reader {
   }
 
   fs::path folder_;
-  json config_, map_, encoder_, list_;
+  json config_, map_, encoder_, fast_, list_;
   bool decoder_counts_ = false;
   TokenizerFiles files_;
 };
