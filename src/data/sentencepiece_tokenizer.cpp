@@ -156,18 +156,30 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   /// Special tokens' texts become the tokens. `mark_first` and `mark_others`: whether the first piece of plain text and
-  /// those after special tokens get a mark from SentencePiece.
-  void append_parsed(std::string_view text, bool mark_first, bool mark_others, Ids& ids) const {
-    if (facts().split_special) return append_plain(text, mark_first, ids);
-    bool mark = mark_first;
-    for (const Part& part : splitter_.split(text)) {
-      if (part.token) {
-        ids.push_back(part.token->id);
+  /// those after special tokens get a mark from SentencePiece. `drop_mark`: one that begins the text goes again where it
+  /// is alone before a named token.
+  void append_parsed(std::string_view text, bool mark_first, bool mark_others, bool drop_mark, Ids& ids) const {
+    std::vector<Part> parts;
+    if (facts().split_special) {
+      parts.push_back({std::string(text), nullptr});
+    } else {
+      parts = splitter_.split(text);
+    }
+    bool mark = mark_first, second_is_token = false;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (parts[i].token) {
+        ids.push_back(parts[i].token->id);
+        second_is_token = second_is_token || (i == 1 && ids.size() == 2);
       } else {
-        append_plain(part.text, mark, ids);
+        append_plain(parts[i].text, mark, ids);
       }
       mark = mark_others;
     }
+    if (!drop_mark || ids.size() < 2 || ids[0] != unmarked_.PieceToId(word_start)) return;
+    if (!named_.contains(ids[1])) return;
+    // An unknown character has the id of a token, too, and so has the piece that an added token took the id of.
+    const auto is_piece = [&](std::int32_t id) { return unmarked_.IdToPiece(id) == added_.at(id).content; };
+    if (second_is_token || (ids[1] != unmarked_.unk_id() && is_piece(ids[1]))) ids.erase(ids.begin());
   }
 
   /// No text becomes a special token: the text of one that SentencePiece would match is cut after its first character.
@@ -205,19 +217,16 @@ Ids SentencePieceTokenizer::encode_text(std::string_view text, Specials specials
   Ids ids;
   // Newer tokenizers write the mark of a text of their own into the text and never let SentencePiece add one.
   std::string rewritten;
-  const bool marked = start == Start::text && !legacy() && facts().add_prefix_space;
+  const bool whole = start == Start::text && !legacy();
   if (!legacy()) {
-    rewritten = (marked ? std::string(word_start) : std::string()) + without_marks(text);
+    rewritten = (whole && facts().add_prefix_space ? std::string(word_start) : std::string()) + without_marks(text);
     text = rewritten;
   }
   const bool mark = legacy() && start != Start::continued;
   if (specials == Specials::literal) {
     append_literal(text, mark, ids);
   } else {
-    append_parsed(text, mark, legacy(), ids);
-    const bool lone_mark =
-        marked && ids.size() > 1 && ids[0] == unmarked_.PieceToId(word_start) && named_.contains(ids[1]);
-    if (lone_mark) ids.erase(ids.begin());
+    append_parsed(text, mark, legacy(), whole, ids);
   }
   return ids;
 }

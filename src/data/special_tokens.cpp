@@ -58,10 +58,12 @@ class Finder {
     AddedToken token = named.token;
     const bool additional = named.role == "additional_special_tokens";
     if (const auto found = ids_.find(token.content); found != ids_.end()) {
-      // An added token's own flags count, except where the list of additional tokens gives others.
+      // An added token's own flags count, where its file says them; but those of the list of additional tokens count
+      // more, where no other role names it.
       AddedToken& known = tokens_.at(found->second);
-      if (additional && named.has_flags) {
+      if (!known.named && token.has_flags && (additional || !known.has_flags)) {
         token.id = known.id;
+        token.special = known.special;
         known = token;
       }
       known.special = known.special || !additional;

@@ -70,12 +70,12 @@ NamedToken read_named(const char* role, const json& value, const std::string& wh
   NamedToken named;
   named.role = role;
   named.token.special = true;
+  named.token.has_flags = value.is_object();
   named.token.origin = where;
   if (value.is_string()) {
     named.token.content = value.get<std::string>();
   } else if (value.is_object() && value.contains("content") && value.at("content").is_string()) {
     named.token.content = value.at("content").get<std::string>();
-    named.has_flags = true;
     read_flags(value, named.token, where);
     named.token.special = true;
   } else {
@@ -154,6 +154,7 @@ void read_encoder(const json& encoder, const std::string& where, const std::set<
     token.content = content;
     token.id = checked_id(id.get<std::int64_t>(), id.dump(), where);
     token.special = specials.contains(content);
+    token.has_flags = false;
     token.origin = where;
     added.add(std::move(token));
   }
@@ -288,9 +289,25 @@ class Reader {
       std::set<std::string> specials;
       for (const NamedToken& named : files_.named) specials.insert(named.token.content);
       if (encoder_.is_object()) read_encoder(encoder_, path_of("added_tokens.json"), specials, added);
+      if (encoder_.is_object() && list_.is_null()) warn_of_confused_role();
       if (!list_.is_null()) read_list(list_, field("tokenizer.json", "added_tokens"), added);
     }
     files_.added = added.all();
+  }
+
+  /// transformers 4.44 keeps the tokens of added_tokens.json under the name that it read last, which is the last of
+  /// additional_special_tokens: a role of that name gets the last token of the file instead.
+  void warn_of_confused_role() const {
+    const json* list = find(map_, "additional_special_tokens");
+    if (!list || !list->is_array() || list->empty() || encoder_.empty()) return;
+    const std::string last = read_named("", list->back(), "").token.content;
+    for (const NamedToken& named : files_.named) {
+      if (named.token.content != last || named.role == "additional_special_tokens") continue;
+      core::log_warning(core::concat(named.token.origin, ": transformers may take the last token of added_tokens.json for \"",
+                                     last, "\", since that is also the last of additional_special_tokens; this program "
+                                     "does not. For transformers, give the tokens in added_tokens_decoder instead"));
+      return;
+    }
   }
 
   void warn_of_ignored_encoder(const AddedTokens& added) const {

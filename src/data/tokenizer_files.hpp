@@ -17,14 +17,14 @@ struct AddedToken {
   bool strip_left = false;   // lstrip: it swallows white space before it
   bool strip_right = false;  // rstrip: … and after it
   bool single_word = false;  // it is none where anything but a space stands beside it
+  bool has_flags = true;     // its file says the flags; where not, those of the role that names it count
   std::string origin{};      // file and field, for messages
 };
 
 /// A token that a role names: "eos_token", or one of additional_special_tokens. Its id is not here.
 struct NamedToken {
   std::string role{};
-  AddedToken token{};      // without id
-  bool has_flags = false;  // an object, which says more than the text
+  AddedToken token{};  // without id
 };
 
 /// What Hugging Face's files beside a tokenizer's model say, in the order of precedence of transformers 4.44: with an
