@@ -3,7 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "convert/companions.hpp"
 #include "family/families.hpp"
 #include "io/atomic_file.hpp"
 
@@ -44,7 +43,7 @@ ExportReport write_model_folder(comm::Communicator& world, const ExportRequest& 
       io::write_file_atomically(request.folder / "model.safetensors.index.json", index_text(files));
     }
     write_companions(request.companions, request.folder,
-                     exported_config(io::read_file(request.companions / "config.json"), request.spec, request.dtype));
+                     exported_config(io::read_file(request.companions.model / "config.json"), request.spec, request.dtype));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "data/sentencepiece_tokenizer.hpp"
 #include "io/atomic_file.hpp"
 
@@ -23,10 +24,10 @@ std::string describe_tokenizer_json(const fs::path& file) {
   if (model.value("byte_fallback", nlohmann::json()) == true) {
     return "is a Llama tokenizer saved as tokenizer.json alone, as transformers 5 does";
   }
-  if (object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).find("ByteLevel") != std::string::npos) {
+  if (core::json_text(object).find("ByteLevel") != std::string::npos) {
     return "is a byte-level BPE tokenizer (of Qwen, Llama 3 and others), which is not supported yet";
   }
-  return core::concat("is a ", model.value("type", nlohmann::json("…")).dump(), " tokenizer, which is not supported");
+  return core::concat("is a ", core::json_text(model.value("type", nlohmann::json())), " tokenizer, which is not supported");
 }
 
 std::string find_model(const std::string& path) {

@@ -5,16 +5,12 @@
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 
 namespace caravan::data {
 namespace {
 
 using nlohmann::ordered_json;
-
-/// Texts of tokens may hold any bytes.
-std::string dump(const ordered_json& object) {
-  return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
 
 ordered_json identity_of(const SpecialTokens::Named& token) {
   if (token.id < 0) return nullptr;
@@ -31,8 +27,8 @@ std::string checksum_of(const std::vector<AddedToken>& tokens) {
 }
 
 std::string describe(const ordered_json& token) {
-  if (!token.is_object()) return token.is_null() ? "none" : token.dump();
-  return core::concat(dump(token.value("content", ordered_json())), " (id ", token.value("id", -1), ")");
+  if (!token.is_object()) return token.is_null() ? "none" : core::json_text(token);
+  return core::concat(core::json_text(token.value("content", ordered_json())), " (id ", token.value("id", -1), ")");
 }
 
 }  // namespace
@@ -44,7 +40,7 @@ Tokenizer::Tokenizer(std::string kind, std::string path, SpecialTokens facts, st
       facts_(std::move(facts)),
       vocabulary_checksum_(std::move(vocabulary_checksum)),
       file_checksum_(std::move(file_checksum)) {
-  const std::string text = dump(identity());
+  const std::string text = core::json_text(identity());
   fingerprint_ = core::checksum(text.data(), text.size());
 }
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "io/atomic_file.hpp"
 
@@ -54,7 +55,7 @@ json read_object(const fs::path& path, const std::string& skipped = "") {
 void read_flag(const json& object, const char* name, bool& value, const std::string& where) {
   const auto found = object.find(name);
   if (found == object.end() || found->is_null()) return;  // null is how the class's default is written
-  if (!found->is_boolean()) core::bad_input(where, ": ", name, " must be true or false, not ", found->dump());
+  if (!found->is_boolean()) core::bad_input(where, ": ", name, " must be true or false, not ", core::json_text(*found));
   value = found->get<bool>();
 }
 
@@ -79,7 +80,7 @@ NamedToken read_named(const char* role, const json& value, const std::string& wh
     read_flags(value, named.token, where);
     named.token.special = true;
   } else {
-    core::bad_input(where, " must be a text, null or an object with content, not ", value.dump());
+    core::bad_input(where, " must be a text, null or an object with content, not ", core::json_text(value));
   }
   return named;
 }
@@ -149,10 +150,10 @@ void read_decoder(const json& decoder, const std::string& where, AddedTokens& ad
 void read_encoder(const json& encoder, const std::string& where, const std::set<std::string>& specials,
                   AddedTokens& added) {
   for (const auto& [content, id] : encoder.items()) {
-    if (!id.is_number_integer()) core::bad_input(where, ": \"", content, "\" must have a token id, not ", id.dump());
+    if (!id.is_number_integer()) core::bad_input(where, ": \"", content, "\" must have a token id, not ", core::json_text(id));
     AddedToken token;
     token.content = content;
-    token.id = checked_id(id.get<std::int64_t>(), id.dump(), where);
+    token.id = checked_id(id.get<std::int64_t>(), core::json_text(id), where);
     token.special = specials.contains(content);
     token.has_flags = false;
     token.origin = where;
@@ -166,11 +167,11 @@ void read_list(const json& list, const std::string& where, AddedTokens& added) {
   for (const json& entry : list) {
     if (!entry.is_object() || !entry.contains("id") || !entry.at("id").is_number_integer() ||
         !entry.contains("content") || !entry.at("content").is_string()) {
-      core::bad_input(where, " must hold objects with id and content, not ", entry.dump());
+      core::bad_input(where, " must hold objects with id and content, not ", core::json_text(entry));
     }
     AddedToken token;
     token.content = entry.at("content").get<std::string>();
-    token.id = checked_id(entry.at("id").get<std::int64_t>(), entry.at("id").dump(), where);
+    token.id = checked_id(entry.at("id").get<std::int64_t>(), core::json_text(entry.at("id")), where);
     token.origin = where;
     read_flags(entry, token, where);
     added.add(std::move(token));
