@@ -66,8 +66,8 @@ int evaluate(const Session& session) {
             " response tokens of ", held_out.path(), ")");
 
   const Example example = first_example(held_out);
-  const std::vector<std::int32_t> answer = evaluate::generate_greedily(
-      model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, ends, go_on);
+  const std::vector<std::int32_t> answer = evaluate::generate_greedily(model.context, *model.decoder, example.prompt,
+                                                                       config.evaluate.answer_tokens, ends, go_on);
   show("a held-out prompt:", tokenizer->decode(example.prompt, true));
   show("its answer in the data:", tokenizer->decode(example.answer, true));
   const std::string text = tokenizer->decode(answer, true);

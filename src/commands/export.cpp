@@ -206,9 +206,9 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
 convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
                                    const data::Tokenizer* tokenizer, const fs::path& folder) {
   if (card.merged) {
-    const convert::CompanionSources companions{
-        start.store, data::tokenizer_path(session.config.data, start.store.string()),
-        tokenizer ? trained_eos(start, *tokenizer) : std::nullopt};
+    const convert::CompanionSources companions{start.store,
+                                               data::tokenizer_path(session.config.data, start.store.string()),
+                                               tokenizer ? trained_eos(start, *tokenizer) : std::nullopt};
     return convert::write_model_folder(session.world, {*start.reader, start.spec, companions, card.dtype, folder});
   }
   const double dropout =

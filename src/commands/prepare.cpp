@@ -27,7 +27,8 @@ void log_what_is_replaced(const config::Config& config) {
 /// What is known of the model before there is one: its configuration may be one that only upcycle refuses.
 data::PrepareBase model_of(const Session& session) {
   data::PrepareBase base{session.config.model.base, {}};
-  const std::filesystem::path folder = base.folder.empty() ? step_0_folder(session) : std::filesystem::path(base.folder);
+  const std::filesystem::path folder =
+      base.folder.empty() ? step_0_folder(session) : std::filesystem::path(base.folder);
   if (!std::filesystem::is_regular_file(folder / "config.json")) return base;
   const nlohmann::json model = core::parse_json_if_valid(io::read_file(folder / "config.json"));
   if (!model.is_object()) return base;

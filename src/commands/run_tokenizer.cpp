@@ -12,7 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* advice =
-    "set data.tokenizer to the tokenizer that the data were prepared with, in all stages, or prepare them again with this one";
+    "set data.tokenizer to the tokenizer that the data were prepared with, in all stages, or prepare them again with "
+    "this one";
 
 /// ": eos_token is …, but it was …", where it is known.
 std::string differences_of(const data::Tokenizer& tokenizer, const nlohmann::ordered_json& was) {
@@ -74,11 +75,11 @@ void warn_of_other_tokenizer(const Session& session) {
   try {
     const auto in_store = data::open_tokenizer(store.string()), in_base = data::open_tokenizer(config.model.base);
     if (in_store->fingerprint() == in_base->fingerprint()) return;
-    core::log_warning(core::concat(
-        config.model.base, " has another tokenizer by now than ", store.string(), ", which upcycle filled",
-        differences_of(*in_base, in_store->identity()),
-        "; training refuses data of one with the other. Set data.tokenizer = ", config.model.base,
-        " in all stages, or remove ", store.string(), " and run caravan upcycle again"));
+    core::log_warning(
+        core::concat(config.model.base, " has another tokenizer by now than ", store.string(), ", which upcycle filled",
+                     differences_of(*in_base, in_store->identity()),
+                     "; training refuses data of one with the other. Set data.tokenizer = ", config.model.base,
+                     " in all stages, or remove ", store.string(), " and run caravan upcycle again"));
   } catch (const core::Error&) {
     return;  // who needs one of them says what is wrong with it
   }

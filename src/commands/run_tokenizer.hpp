@@ -11,8 +11,8 @@
 // One tokenizer from upcycle to export: data.tokenizer where it is set, else the one that upcycle put into step 0.
 namespace caravan::commands {
 
-/// The tokenizer of a stage that has a checkpoint. Throws (exit 2) as data::open_tokenizer does, and when the checkpoint
-/// says that it was trained on data of another one.
+/// The tokenizer of a stage that has a checkpoint. Throws (exit 2) as data::open_tokenizer does, and when the
+/// checkpoint says that it was trained on data of another one.
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start);
 
 /// The token that the checkpoint's answers were trained to end with; nothing for one of step 0.

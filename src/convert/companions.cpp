@@ -19,9 +19,10 @@ using nlohmann::ordered_json;
 
 /// The files that transformers' tokenizers read and write, those of other readers, and older names.
 constexpr std::array tokenizer_files{
-    "tokenizer.model",    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.json", "chat_template.jinja", "vocab.json",            "vocab.txt",               "merges.txt",
-    "spiece.model",       "tekken.json",         "tokenizer.model.v3",    "tokenizer.model.v7"};
+    "tokenizer.model",    "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",  "chat_template.json", "chat_template.jinja",   "vocab.json",
+    "vocab.txt",          "merges.txt",         "spiece.model",          "tekken.json",
+    "tokenizer.model.v3", "tokenizer.model.v7"};
 
 /// Further templates, which transformers keeps in a folder.
 constexpr const char* template_folder = "additional_chat_templates";
@@ -62,7 +63,8 @@ std::string with_eos(const std::string& text, std::int32_t eos, const fs::path& 
   }
   if (!object.is_object()) core::bad_input(file.string(), ": must hold one JSON object");
   const ordered_json before = object.value("eos_token_id", ordered_json());
-  const bool there = before == eos || (before.is_array() && std::find(before.begin(), before.end(), eos) != before.end());
+  const bool there =
+      before == eos || (before.is_array() && std::find(before.begin(), before.end(), eos) != before.end());
   if (there) return text;
   if (!before.is_null()) {
     core::log_warning(core::concat(file.string(), ": eos_token_id is ", core::json_text(before),

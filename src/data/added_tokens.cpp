@@ -8,11 +8,12 @@ namespace {
 
 /// What Python's str.strip() takes away.
 constexpr std::array<std::string_view, 29> spaces{
-    "\t",           "\n",           "\v",           "\f",           "\r",           "\x1C",         "\x1D",
-    "\x1E",         "\x1F",         " ",            "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80",
-    "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83", "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86", "\xE2\x80\x87",
-    "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F",
-    "\xE3\x80\x80"};
+    "\t",           "\n",           "\v",           "\f",           "\r",
+    "\x1C",         "\x1D",         "\x1E",         "\x1F",         " ",
+    "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81",
+    "\xE2\x80\x82", "\xE2\x80\x83", "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86",
+    "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8",
+    "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
 
 void strip_left(std::string& text) {
   const auto leads = [&](std::string_view space) { return text.starts_with(space); };
@@ -35,9 +36,8 @@ void strip_right(std::string& text) {
 }  // namespace
 
 AddedTokenSplitter::AddedTokenSplitter(const std::vector<AddedToken>& tokens) : tokens_(tokens) {
-  std::stable_sort(tokens_.begin(), tokens_.end(), [](const AddedToken& a, const AddedToken& b) {
-    return a.content.size() > b.content.size();
-  });
+  std::stable_sort(tokens_.begin(), tokens_.end(),
+                   [](const AddedToken& a, const AddedToken& b) { return a.content.size() > b.content.size(); });
   for (const AddedToken& token : tokens_) begins_a_token_.at(static_cast<unsigned char>(token.content.front())) = true;
 }
 

@@ -29,8 +29,8 @@ class AddedTokenSplitter {
  private:
   const AddedToken* token_of(const std::string& text) const;
 
-  std::vector<AddedToken> tokens_;           // longest text first
-  std::array<bool, 256> begins_a_token_{};   // by first byte
+  std::vector<AddedToken> tokens_;          // longest text first
+  std::array<bool, 256> begins_a_token_{};  // by first byte
 };
 
 }  // namespace caravan::data

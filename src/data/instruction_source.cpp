@@ -73,8 +73,8 @@ InstructionSource::InstructionSource(const std::string& path, bool skip_damaged)
   if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // byte order mark
   skip_space();
   if (at_ == text_.size()) {
-    core::bad_input(path_, ": holds no records", text_.empty() ? ": the file is empty; was a copy or download cut off?"
-                                                               : ", only white space");
+    core::bad_input(path_, ": holds no records",
+                    text_.empty() ? ": the file is empty; was a copy or download cut off?" : ", only white space");
   }
   if (const auto kind = foreign_kind(text_)) core::bad_input(path_, ": ", *kind);
   array_ = text_[at_] == '[';
@@ -166,7 +166,11 @@ void InstructionSource::parse(std::string_view element, Record& record) const {
     object = json::parse(element.begin(), element.end());
   } catch (const json::parse_error& error) {
     const auto read = element.substr(0, std::min(element.size(), error.byte > 0 ? error.byte - 1 : 0));
-    refuse(element_line_ + count_lines(read), "not JSON: " + reason_of(error));
+    const std::string_view around = element.substr(read.size() - std::min<std::size_t>(read.size(), 1));
+    const bool nan =
+        around.starts_with("NaN") || around.substr(std::min<std::size_t>(around.size(), 1)).starts_with("NaN");
+    refuse(element_line_ + count_lines(read),
+           "not JSON: " + reason_of(error) + (nan ? "; NaN is no value of JSON: write null for what is absent" : ""));
   }
   record = Record{};
   record.index = index_;
@@ -190,8 +194,8 @@ void InstructionSource::parse(std::string_view element, Record& record) const {
       const json& turn = turns->at(i);
       const std::string where = "conversation[" + std::to_string(i) + "]";
       if (!turn.is_object()) throw WrongField(where + " must be an object, not " + turn.type_name());
-      record.turns.push_back(
-          {text_field(turn, "input", where + ".", Absent::refused), text_field(turn, "output", where + ".", Absent::refused)});
+      record.turns.push_back({text_field(turn, "input", where + ".", Absent::refused),
+                              text_field(turn, "output", where + ".", Absent::refused)});
       if (record.turns.back().output.empty()) throw WrongField(where + ".output is empty: nothing to learn");
     }
   } catch (const WrongField& wrong) {
@@ -205,7 +209,8 @@ void InstructionSource::check_end() {
   const std::int64_t line = line_ + count_lines(text_.substr(at_, rest - at_));
   at_ = text_.size();
   if (text_[rest] == '[') {
-    refuse(line, "another array begins behind the first one; make one array of all, or JSON lines of records (jq -c '.[]')");
+    refuse(line,
+           "another array begins behind the first one; make one array of all, or JSON lines of records (jq -c '.[]')");
   }
   const std::string what = "text after the end of the array";
   if (!skip_damaged_) refuse(line, what);

@@ -98,8 +98,9 @@ JsonOutline JsonOutline::of(std::string_view text) {
   JsonOutline outline;
   Outliner outliner(outline);
   const char* furthest = text.data();
-  const bool whole = json::sax_parse(CountedText{text.data(), &furthest}, CountedText{text.data() + text.size(), &furthest},
-                                     &outliner, json::input_format_t::json, false);
+  const bool whole =
+      json::sax_parse(CountedText{text.data(), &furthest}, CountedText{text.data() + text.size(), &furthest}, &outliner,
+                      json::input_format_t::json, false);
   outline.end = static_cast<std::size_t>(furthest - text.data());
   if (whole) return outline;
   const bool cut_off = outline.problem.find("unexpected end of input") != std::string::npos ||

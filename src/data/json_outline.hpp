@@ -10,9 +10,9 @@ namespace caravan::data {
 /// What a JSON value is and, of an object, what its fields are. Reads values of any size without keeping them.
 struct JsonOutline {
   enum class Kind {
-    none,              // not JSON; or no such field
-    incomplete,        // JSON that is cut off
-    scalar,            // a number, true, false or null
+    none,        // not JSON; or no such field
+    incomplete,  // JSON that is cut off
+    scalar,      // a number, true, false or null
     text,
     object,
     array,             // of something else, or empty

@@ -27,7 +27,8 @@ std::string describe_tokenizer_json(const fs::path& file) {
   if (core::json_text(object).find("ByteLevel") != std::string::npos) {
     return "is a byte-level BPE tokenizer (of Qwen, Llama 3 and others), which is not supported yet";
   }
-  return core::concat("is a ", core::json_text(model.value("type", nlohmann::json())), " tokenizer, which is not supported");
+  return core::concat("is a ", core::json_text(model.value("type", nlohmann::json())),
+                      " tokenizer, which is not supported");
 }
 
 std::string find_model(const std::string& path) {
@@ -46,7 +47,8 @@ std::string find_model(const std::string& path) {
                     "tokenizer files");
   }
   if (fs::is_regular_file(fs::path(path) / "vocab.json")) {
-    core::bad_input(path, ": has vocab.json and no tokenizer.model: a byte-level BPE tokenizer (of Qwen and others), "
+    core::bad_input(path,
+                    ": has vocab.json and no tokenizer.model: a byte-level BPE tokenizer (of Qwen and others), "
                     "which is not supported yet; choose a base with a tokenizer.model");
   }
   core::bad_input(path, ": holds no tokenizer.model; set data.tokenizer");

@@ -159,8 +159,8 @@ void PackedFile::check_contents() const {
       metadata_.vocabulary, metadata_.largest_id ? std::int64_t{*metadata_.largest_id} + 1 : metadata_.vocabulary);
   const auto wrong = [&](std::int32_t id) { return id < 0 || id >= end; };
   if (const auto bad = std::find_if(tokens_.begin(), tokens_.end(), wrong); bad != tokens_.end()) {
-    core::bad_input(path_, ": token ", bad - tokens_.begin(), " has id ", *bad, " outside the vocabulary of ",
-                    end, advice);
+    core::bad_input(path_, ": token ", bad - tokens_.begin(), " has id ", *bad, " outside the vocabulary of ", end,
+                    advice);
   }
   if (std::any_of(labelled_.begin(), labelled_.end(), [](std::uint8_t flag) { return flag > 1; })) {
     core::bad_input(path_, ": section labelled has values other than 0 and 1", advice);

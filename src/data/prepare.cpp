@@ -81,8 +81,8 @@ void check_ids(const Document& document, const Tokenizer& tokenizer, const Prepa
   if (!base.vocabulary) return;
   const std::int32_t largest = *std::max_element(document.tokens.begin(), document.tokens.end());
   if (largest < *base.vocabulary) return;
-  core::bad_input(where, ": a token of this record, \"", tokenizer.decode(std::array{largest}, false), "\", has the id ",
-                  largest, ", but ", rows_of(base),
+  core::bad_input(where, ": a token of this record, \"", tokenizer.decode(std::array{largest}, false),
+                  "\", has the id ", largest, ", but ", rows_of(base),
                   "; set data.tokenizer to the model's own tokenizer, or enlarge the model");
 }
 
@@ -161,6 +161,7 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const Prepa
     writer.add(rendered.document);
   }
   report.records = source.seen();
+  if (report.records == 0) core::bad_input(options.source, ": holds no records: its array is empty");
   report.damaged = source.damaged();
   report.train = part_of(options.packed, train);
   if (hold_out) report.held_out = part_of(held_out_path(options), held_out);

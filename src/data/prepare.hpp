@@ -38,8 +38,9 @@ struct PrepareReport {
 };
 
 /// Source → template → tokenizer → packer → packed file, and the held-out file if one is asked for. `sequence`: tokens
-/// of a sequence (train.sequence). `base` says what the model has. `program`: name and version, kept in the files. The files appear whole at the end; nothing is written on an error. Throws exit 2 on
-/// wrong options, a damaged record (on_error = stop) or when no record is left, 74 when the storage is full.
+/// of a sequence (train.sequence). `base` says what the model has. `program`: name and version, kept in the files. The
+/// files appear whole at the end; nothing is written on an error. Throws exit 2 on wrong options, a damaged record
+/// (on_error = stop) or when no record is left, 74 when the storage is full.
 PrepareReport prepare(const Options& options, std::int64_t sequence, const PrepareBase& base,
                       const std::string& program);
 

@@ -156,8 +156,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   /// Special tokens' texts become the tokens. `mark_first` and `mark_others`: whether the first piece of plain text and
-  /// those after special tokens get a mark from SentencePiece. `drop_mark`: one that begins the text goes again where it
-  /// is alone before a named token.
+  /// those after special tokens get a mark from SentencePiece. `drop_mark`: one that begins the text goes again where
+  /// it is alone before a named token.
   void append_parsed(std::string_view text, bool mark_first, bool mark_others, bool drop_mark, Ids& ids) const {
     std::vector<Part> parts;
     if (facts().split_special) {

@@ -37,9 +37,11 @@ constexpr std::array signatures{
     Signature{"Rar!"sv, "a RAR archive", "unpack it"},
     Signature{"PK\x03\x04"sv, "a zip archive (or an Office document)", "unpack it (unzip), or save the table as JSON"},
     Signature{"PK\x05\x06"sv, "an empty zip archive", "look where it comes from"},
-    Signature{"PAR1"sv, "a Parquet file", "write it as JSON lines (pandas.read_parquet, to_json with orient=\"records\", lines=True)"},
+    Signature{"PAR1"sv, "a Parquet file",
+              "write it as JSON lines (pandas.read_parquet, to_json with orient=\"records\", lines=True)"},
     Signature{"ARROW1"sv, "an Arrow file", "write it as JSON lines (datasets: to_json)"},
-    Signature{"\xFF\xFF\xFF\xFF"sv, "an Arrow stream, as Hugging Face's datasets keep them", "write it as JSON lines (datasets: to_json)"},
+    Signature{"\xFF\xFF\xFF\xFF"sv, "an Arrow stream, as Hugging Face's datasets keep them",
+              "write it as JSON lines (datasets: to_json)"},
     Signature{"FEA1"sv, "a Feather file", "write it as JSON lines"},
     Signature{"ORC"sv, "an ORC file", "write it as JSON lines"},
     Signature{"Obj\x01"sv, "an Avro file", "write it as JSON lines"},
@@ -51,7 +53,8 @@ constexpr std::array signatures{
     Signature{"\x80\x05"sv, "a Python pickle", as_json},
     Signature{"SQLite format 3"sv, "an SQLite database", as_json},
     Signature{"%PDF"sv, "a PDF document", as_json},
-    Signature{"CRVNPACK"sv, "a packed token file, which prepare wrote", "data.source names the instructions themselves"},
+    Signature{"CRVNPACK"sv, "a packed token file, which prepare wrote",
+              "data.source names the instructions themselves"},
     Signature{"version https://git-lfs"sv, "a Git LFS pointer, not the file that it stands for",
               "fetch the file (git lfs pull)"},
     Signature{"\xFF\xFE\0\0"sv, "text in UTF-32", "write it in UTF-8 (iconv -f UTF-32 -t UTF-8)"},
@@ -98,7 +101,7 @@ std::optional<std::string> binary_kind(std::string_view bytes) {
   for (const Signature& signature : signatures) {
     if (bytes.starts_with(signature.bytes)) return seems(signature.what, signature.remedy);
   }
-  if (bytes.size() > 262 && bytes.substr(257, 5) == "ustar") return seems("a tar archive", "unpack it (tar -xf)");
+  if (bytes.size() >= 262 && bytes.substr(257, 5) == "ustar") return seems("a tar archive", "unpack it (tar -xf)");
   const std::string_view start = bytes.substr(0, 512);
   if (start.find('\0') == std::string_view::npos) return std::nullopt;
   if (start.find_first_not_of('\0') == std::string_view::npos) {
@@ -108,6 +111,36 @@ std::optional<std::string> binary_kind(std::string_view bytes) {
     return seems("text in UTF-16", "write it in UTF-8 (iconv -f UTF-16 -t UTF-8)");
   }
   return seems("a binary file", as_json);
+}
+
+/// How many bytes the character that `text` begins with has in UTF-8; 0: it is none. Finer rules are the parser's.
+std::size_t character_bytes(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const std::size_t size = byte(0) < 0x80   ? 1
+                           : byte(0) < 0xC2 ? 0
+                           : byte(0) < 0xE0 ? 2
+                           : byte(0) < 0xF0 ? 3
+                           : byte(0) < 0xF5 ? 4
+                                            : 0;
+  if (size > text.size()) return 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  return size;
+}
+
+/// Text with characters beyond ASCII none of which is in UTF-8. A single one may be damage.
+bool in_another_encoding(std::string_view text) {
+  constexpr int enough = 2;
+  text = text.substr(0, looked_at);
+  int others = 0;
+  while (text.size() > 4) {  // a character at the cut may be half one
+    const std::size_t size = character_bytes(text);
+    if (size > 1) return false;
+    others += size == 0;
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+  return others >= enough;
 }
 
 /// Text that begins neither as an array nor as an object.
@@ -124,7 +157,11 @@ std::optional<std::string> text_kind(std::string_view text) {
     return line.front() == '{' && JsonOutline::of(line).kind == Kind::object;
   };
   if (std::any_of(lines.begin(), lines.end(), is_record)) return std::nullopt;
-  for (const auto& [separator, name] : {std::pair{'\t', "tab-separated"}, std::pair{',', "CSV"}, std::pair{';', "CSV"}}) {
+  if (const JsonOutline outline = JsonOutline::of(first); outline.kind == Kind::text && outline.end == first.size()) {
+    return foreign_records(first, true);
+  }
+  for (const auto& [separator, name] :
+       {std::pair{'\t', "tab-separated"}, std::pair{',', "CSV"}, std::pair{';', "CSV"}}) {
     if (lines.size() > 1 && first.find(separator) != std::string_view::npos) {
       return seems(core::concat("a ", name, " table (its first line is ", quoted(first), ")"),
                    "write it as JSON lines");
@@ -191,10 +228,9 @@ std::optional<std::string> object_kind(std::string_view text) {
   }
   if (const auto holder = holds_records(outline)) return holder;
   const bool more = text.find_first_not_of(blanks, outline.end) != std::string_view::npos;
-  return core::concat(more ? "holds objects over several lines each, one behind the other"
-                           : "is one object over several lines",
-                      " (with ", fields_of(outline),
-                      "); data.source must be a JSON array, or have one record on each line (jq -c .)");
+  return core::concat(
+      more ? "holds objects over several lines each, one behind the other" : "is one object over several lines",
+      " (with ", fields_of(outline), "); data.source must be a JSON array, or have one record on each line (jq -c .)");
 }
 
 }  // namespace
@@ -202,6 +238,10 @@ std::optional<std::string> object_kind(std::string_view text) {
 std::optional<std::string> foreign_kind(std::string_view bytes) {
   if (const auto binary = binary_kind(bytes)) return binary;
   if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  if (in_another_encoding(bytes)) {
+    return seems("text in another encoding than UTF-8, perhaps Windows-1252 or Latin-1",
+                 "write it in UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)");
+  }
   const auto begin = bytes.find_first_not_of(blanks);
   if (begin == std::string_view::npos || bytes[begin] == '[') return std::nullopt;
   return bytes[begin] == '{' ? object_kind(bytes.substr(begin)) : text_kind(bytes.substr(begin));
@@ -230,7 +270,8 @@ std::optional<std::string> foreign_records(std::string_view record, bool lines) 
                        : all({"instruction", "output"}) ? " (the format of Alpaca)"
                        : all({"chosen", "rejected"})    ? " (preference pairs)"
                                                         : "";
-  return core::concat("holds records with the fields ", fields_of(outline), format, "; each record must be ", wanted,
+  return core::concat("holds records with the field", outline.fields.size() == 1 ? " " : "s ", fields_of(outline),
+                      format, "; each record must be ", wanted,
                       all({"text"}) ? ", or {\"corpus\": …} for plain text" : "");
 }
 

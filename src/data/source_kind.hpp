@@ -12,8 +12,8 @@ namespace caravan::data {
 std::optional<std::string> foreign_kind(std::string_view bytes);
 
 /// The same of a file whose first record is JSON but no instruction record: records in another format, or one object
-/// that holds them all. `record` is its text; `lines`: the file's records stand one on a line. Nothing where the file may
-/// hold other records that are right.
+/// that holds them all. `record` is its text; `lines`: the file's records stand one on a line. Nothing where the file
+/// may hold other records that are right.
 std::optional<std::string> foreign_records(std::string_view record, bool lines);
 
 }  // namespace caravan::data

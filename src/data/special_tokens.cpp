@@ -43,8 +43,8 @@ class Finder {
     }
     if (token.id < vocabulary_.size() && vocabulary_.text(token.id) != token.content && vocabulary_.in_use(token.id)) {
       core::bad_input(token.origin, ": \"", token.content, "\" has the id ", token.id, ", but in ", model_file_,
-                      " that is \"", vocabulary_.text(token.id), "\", which ordinary text becomes; an id has one token: ",
-                      "correct the file");
+                      " that is \"", vocabulary_.text(token.id),
+                      "\", which ordinary text becomes; an id has one token: ", "correct the file");
     }
     add(token);
   }
@@ -88,8 +88,10 @@ class Finder {
     }
     const auto id = static_cast<std::int32_t>(next_id_++);
     if (const auto taken = tokens_.find(id); taken != tokens_.end()) {
-      core::bad_input(token.origin, ": \"", token.content, "\" is no token of this tokenizer, and the id that "
-                      "transformers would give it, ", id, ", is that of \"", taken->second.content,
+      core::bad_input(token.origin, ": \"", token.content,
+                      "\" is no token of this tokenizer, and the id that "
+                      "transformers would give it, ",
+                      id, ", is that of \"", taken->second.content,
                       "\"; give it an id of its own in added_tokens_decoder");
     }
     return id;

@@ -34,9 +34,9 @@ struct SpecialTokens {
 };
 
 /// Gives every named token the id that transformers 4.44 gives it: an added token's, else that of the model's token of
-/// this text. One that is neither is added behind all others, but bos, eos and unk are not: they would be untrained rows
-/// of the model, or none. Throws (exit 2), with file and field, when one of these three is not found, when a token has
-/// two ids, or when two tokens share one. `model_file` is named in messages.
+/// this text. One that is neither is added behind all others, but bos, eos and unk are not: they would be untrained
+/// rows of the model, or none. Throws (exit 2), with file and field, when one of these three is not found, when a token
+/// has two ids, or when two tokens share one. `model_file` is named in messages.
 SpecialTokens find_special_tokens(const TokenizerFiles& files, const Vocabulary& vocabulary,
                                   const std::string& model_file);
 

@@ -58,7 +58,8 @@ class Tokenizer {
   /// "<s>", or "" when there is none.
   const std::string& bos_text() const { return facts_.bos.text; }
   const std::string& eos_text() const { return facts_.eos.text; }
-  /// add_bos_token and add_eos_token: Hugging Face's call of the tokenizer begins every text with bos, ends it with eos.
+  /// add_bos_token and add_eos_token: Hugging Face's call of the tokenizer begins every text with bos, ends it with
+  /// eos.
   bool adds_bos() const { return facts_.add_bos; }
   bool adds_eos() const { return facts_.add_eos; }
   bool legacy() const { return facts_.legacy; }
@@ -66,8 +67,8 @@ class Tokenizer {
   /// One more than the largest id.
   std::int64_t vocabulary() const { return facts_.vocabulary; }
 
-  /// What decides which ids a text gets: how it splits texts, its named tokens, flags, and checksums of its added tokens
-  /// and of its vocabulary. See describe_differences().
+  /// What decides which ids a text gets: how it splits texts, its named tokens, flags, and checksums of its added
+  /// tokens and of its vocabulary. See describe_differences().
   nlohmann::ordered_json identity() const;
   /// XXH3-64 of identity(), 16 hexadecimal digits: the same for the same tokens in other files.
   const std::string& fingerprint() const { return fingerprint_; }

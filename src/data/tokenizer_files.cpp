@@ -150,7 +150,8 @@ void read_decoder(const json& decoder, const std::string& where, AddedTokens& ad
 void read_encoder(const json& encoder, const std::string& where, const std::set<std::string>& specials,
                   AddedTokens& added) {
   for (const auto& [content, id] : encoder.items()) {
-    if (!id.is_number_integer()) core::bad_input(where, ": \"", content, "\" must have a token id, not ", core::json_text(id));
+    if (!id.is_number_integer())
+      core::bad_input(where, ": \"", content, "\" must have a token id, not ", core::json_text(id));
     AddedToken token;
     token.content = content;
     token.id = checked_id(id.get<std::int64_t>(), core::json_text(id), where);
@@ -221,7 +222,8 @@ class Reader {
     const json* in_config = find(config_, role);
     const json* in_map = find(map_, role);
     std::optional<NamedToken> of_config, of_map;
-    if (in_config && !in_config->is_null()) of_config = read_named(role, *in_config, field("tokenizer_config.json", role));
+    if (in_config && !in_config->is_null())
+      of_config = read_named(role, *in_config, field("tokenizer_config.json", role));
     if (in_map && !in_map->is_null()) of_map = read_named(role, *in_map, field("special_tokens_map.json", role));
     std::optional<NamedToken> named;
     if (in_map && !decoder_counts_) {
@@ -304,8 +306,9 @@ class Reader {
     const std::string last = read_named("", list->back(), "").token.content;
     for (const NamedToken& named : files_.named) {
       if (named.token.content != last || named.role == "additional_special_tokens") continue;
-      core::log_warning(core::concat(named.token.origin, ": transformers may take the last token of added_tokens.json for \"",
-                                     last, "\", since that is also the last of additional_special_tokens; this program "
+      core::log_warning(core::concat(named.token.origin,
+                                     ": transformers may take the last token of added_tokens.json for \"", last,
+                                     "\", since that is also the last of additional_special_tokens; this program "
                                      "does not. For transformers, give the tokens in added_tokens_decoder instead"));
       return;
     }

@@ -30,8 +30,7 @@ std::int64_t next_token(const parallel::Context& context, const model::Decoder& 
 
 std::vector<std::int32_t> generate_greedily(const parallel::Context& context, const model::Decoder& decoder,
                                             std::vector<std::int32_t> prompt, std::int64_t most,
-                                            const std::vector<std::int32_t>& ends,
-                                            const std::function<bool()>& stop) {
+                                            const std::vector<std::int32_t>& ends, const std::function<bool()>& stop) {
   const at::NoGradGuard no_grad;
   std::vector<std::int32_t> answer;
   while (static_cast<std::int64_t>(answer.size()) < most) {

@@ -8,9 +8,9 @@ namespace caravan {
 namespace {
 
 using data::EncodeOptions;
+using data::open_tokenizer;
 using data::Specials;
 using data::Start;
-using data::open_tokenizer;
 using data::Tokenizer;
 using Ids = std::vector<std::int32_t>;
 
