@@ -93,12 +93,14 @@ TEST_CASE("a file that is no list of records is described as a whole") {
 TEST_CASE("one damaged record at the start is no other format") {
   const test::TemporaryFolder folder;
   const std::string good = record.dump();
-  for (const std::string bad : {"oops", "3", "\"text\"", "[]", R"({"messages": []})", R"({"a": [)", "{'a': 1}", "a,b"}) {
+  for (const std::string bad :
+       {"oops", "3", "\"text\"", "[]", R"({"messages": []})", R"({"a": [)", "{'a': 1}", "a,b"}) {
     for (const bool lines : {true, false}) {
       CAPTURE(bad, lines);
-      if (!lines && bad == R"({"a": [)") continue;  // an array is cut by brackets
-      const std::string path = folder.write("x", lines ? bad + "\n" + good + "\n" + good + "\n"
-                                                       : "[" + bad + ",\n" + good + ",\n" + good + "]");
+      // A bracket is an array's, in the middle of one or as the first of a file.
+      if (bad == (lines ? "[]" : R"({"a": [)")) continue;
+      const std::string path = folder.write(
+          "x", lines ? bad + "\n" + good + "\n" + good + "\n" : "[" + bad + ",\n" + good + ",\n" + good + "]");
       data::InstructionSource source(path, true);
       data::Record one;
       std::int64_t right = 0;
@@ -111,7 +113,8 @@ TEST_CASE("one damaged record at the start is no other format") {
 
 TEST_CASE("null is what a record does not have") {
   const test::TemporaryFolder folder;
-  json asked = record, plain{{"corpus", "c"}, {"instruction", nullptr}, {"conversation", nullptr}, {"dataset", nullptr}};
+  json asked = record,
+       plain{{"corpus", "c"}, {"instruction", nullptr}, {"conversation", nullptr}, {"dataset", nullptr}};
   asked["corpus"] = asked["dataset"] = asked["instruction"] = nullptr;
   data::InstructionSource source(folder.write("x", json::array({asked, plain}).dump()), false);
   data::Record one;

@@ -25,7 +25,8 @@ using Files = std::map<std::string, json>;
 struct Folder : test::TemporaryFolder {
   explicit Folder(const Files& files = {}) {
     std::filesystem::copy_file(test::fixtures() / "llama-tiny/tokenizer.model", *this / "tokenizer.model");
-    for (const auto& [name, content] : files) write(name, content.is_string() ? content.get<std::string>() : content.dump());
+    for (const auto& [name, content] : files)
+      write(name, content.is_string() ? content.get<std::string>() : content.dump());
   }
   std::string refusal() const {
     return test::refusal([&] { open_tokenizer(*this / ""); });
@@ -166,10 +167,11 @@ TEST_CASE("a user's text never becomes the token that took over a piece's id") {
   // As some chat models name an unused piece of their tokenizer.model; the fixture's has none, so one is added:
   // ModelProto.pieces (1) { piece (1) = "[UNUSED]", score (2) = 0, type (3) = USER_DEFINED (4) }.
   const int id = pieces();
-  const Folder folder(Files{{config, {{"legacy", false}, {"added_tokens_decoder", {{std::to_string(id), {{"content", "<|im_end|>"}}}}}}}});
+  const Folder folder(Files{
+      {config, {{"legacy", false}, {"added_tokens_decoder", {{std::to_string(id), {{"content", "<|im_end|>"}}}}}}}});
   const std::string piece("\x0A\x08[UNUSED]\x15\0\0\0\0\x18\x04", 17);
-  folder.write("tokenizer.model", test::read_bytes(folder / "tokenizer.model") + '\x0A' +
-                                      static_cast<char>(piece.size()) + piece);
+  folder.write("tokenizer.model",
+               test::read_bytes(folder / "tokenizer.model") + '\x0A' + static_cast<char>(piece.size()) + piece);
   const auto tokenizer = open_tokenizer(folder / "");
   CHECK(tokenizer->encode("<|im_end|>").back() == id);
   for (const char* text : {"a [UNUSED] b", "<|im_end|>"}) {
