@@ -25,6 +25,7 @@ std::string differences_of(const data::Tokenizer& tokenizer, const nlohmann::ord
 
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start) {
   auto tokenizer = data::open_tokenizer(data::tokenizer_path(session.config.data, start.store.string()));
+  tokenizer->log_warnings();
   const auto packed = start.reader->state().value("packed", nlohmann::json());
   if (!packed.is_object() || tokenizer->matches(packed.value("tokenizer", ""))) return tokenizer;
   const nlohmann::ordered_json was = packed.value("tokenizer_identity", nlohmann::json());
@@ -81,7 +82,7 @@ void warn_of_other_tokenizer(const Session& session) {
                      "; training refuses data of one with the other. Set data.tokenizer = ", config.model.base,
                      " in all stages, or remove ", store.string(), " and run caravan upcycle again"));
   } catch (const core::Error&) {
-    return;  // who needs one of them says what is wrong with it
+    return;  // a stage that needs the tokenizer says what is wrong with it
   }
 }
 

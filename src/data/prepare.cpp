@@ -117,6 +117,7 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const Prepa
   check_options(options, sequence);
   const std::unique_ptr<Tokenizer> opened = open_tokenizer(tokenizer_path(options, base.folder));
   const Tokenizer& tokenizer = *opened;
+  tokenizer.log_warnings();
   check_named_tokens(tokenizer, base);
   const Template form(tokenizer, options.prompt_template, sequence, options.max_prompt);
   InstructionSource source(options.source, options.on_error == OnError::skip);

@@ -58,6 +58,8 @@ bool has_changed(const std::string& source, const PackedFile& packed, SourceChec
 }
 
 void compare_tokenizer(std::vector<std::string>& differences, const PackedMetadata& made, const std::string& path) {
+  // Who compares need not have it; who prepares opens it.
+  if (!fs::exists(fs::is_directory(path) ? fs::path(path) / "tokenizer.model" : fs::path(path))) return;
   try {
     const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path);
     if (tokenizer->matches(made.tokenizer)) return;
@@ -68,8 +70,10 @@ void compare_tokenizer(std::vector<std::string>& differences, const PackedMetada
     for (const std::string& other : others) {
       differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ": ", other));
     }
+  } catch (const core::SystemError&) {
+    throw;
   } catch (const core::Error& error) {
-    if (fs::exists(path)) differences.push_back(core::concat("the tokenizer cannot be read: ", error.what()));
+    differences.push_back(core::concat("the tokenizer cannot be read: ", error.what()));
   }
 }
 

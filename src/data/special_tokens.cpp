@@ -27,6 +27,7 @@ class Finder {
     special.add_prefix_space = files.add_prefix_space;
     special.legacy = files.legacy;
     special.split_special = files.split_special_tokens;
+    special.warnings = files.warnings;
     special.vocabulary = vocabulary_.size();
     for (const auto& [id, token] : tokens_) {
       special.added.push_back(token);

@@ -30,7 +30,8 @@ struct SpecialTokens {
   Named bos, eos, unk, pad;
   std::vector<AddedToken> added;  // by id; the named ones are among them
   bool add_bos = true, add_eos = false, add_prefix_space = true, legacy = true, split_special = false;
-  std::int64_t vocabulary = 0;  // one more than the largest id
+  std::int64_t vocabulary = 0;          // one more than the largest id
+  std::vector<std::string> warnings{};  // of files that say otherwise
 };
 
 /// Gives every named token the id that transformers 4.44 gives it: an added token's, else that of the model's token of

@@ -6,6 +6,7 @@
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "core/json.hpp"
+#include "core/log.hpp"
 
 namespace caravan::data {
 namespace {
@@ -57,6 +58,10 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeO
   }
   if (options.eos) ids.push_back(eos_id());
   return ids;
+}
+
+void Tokenizer::log_warnings() const {
+  for (const std::string& warning : facts_.warnings) core::log_warning(warning);
 }
 
 ordered_json Tokenizer::identity() const {

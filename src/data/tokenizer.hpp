@@ -64,6 +64,8 @@ class Tokenizer {
   bool adds_eos() const { return facts_.add_eos; }
   bool legacy() const { return facts_.legacy; }
   const SpecialTokens& facts() const { return facts_; }
+  /// Logs where a file says something else than the one that counts. For who uses the tokenizer, not who looks at it.
+  void log_warnings() const;
   /// One more than the largest id.
   std::int64_t vocabulary() const { return facts_.vocabulary; }
 

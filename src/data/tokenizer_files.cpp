@@ -11,7 +11,6 @@
 
 #include "core/error.hpp"
 #include "core/json.hpp"
-#include "core/log.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::data {
@@ -254,13 +253,13 @@ class Reader {
   }
 
   void warn_of_other(const std::optional<NamedToken>& taken, const std::optional<NamedToken>& other, const char* from,
-                     const char* not_from, const char* role) const {
+                     const char* not_from, const char* role) {
     const auto text = [](const std::optional<NamedToken>& named) {
       return named ? "\"" + named->token.content + "\"" : std::string("none");
     };
     if (text(taken) == text(other)) return;
-    core::log_warning(core::concat(path_of(not_from), ": ", role, " is ", text(other), ", but ", from, " has ",
-                                   text(taken), ", which counts, as in transformers; make them the same"));
+    files_.warnings.push_back(core::concat(path_of(not_from), ": ", role, " is ", text(other), ", but ", from, " has ",
+                                           text(taken), ", which counts, as in transformers; make them the same"));
   }
 
   void read_additional() {
@@ -300,30 +299,30 @@ class Reader {
 
   /// transformers 4.44 keeps the tokens of added_tokens.json under the name that it read last, which is the last of
   /// additional_special_tokens: a role of that name gets the last token of the file instead.
-  void warn_of_confused_role() const {
+  void warn_of_confused_role() {
     const json* list = find(map_, "additional_special_tokens");
     if (!list || !list->is_array() || list->empty() || encoder_.empty()) return;
     const std::string last = read_named("", list->back(), "").token.content;
     for (const NamedToken& named : files_.named) {
       if (named.token.content != last || named.role == "additional_special_tokens") continue;
-      core::log_warning(core::concat(named.token.origin,
-                                     ": transformers may take the last token of added_tokens.json for \"", last,
-                                     "\", since that is also the last of additional_special_tokens; this program "
-                                     "does not. For transformers, give the tokens in added_tokens_decoder instead"));
+      files_.warnings.push_back(
+          core::concat(named.token.origin, ": transformers may take the last token of added_tokens.json for \"", last,
+                       "\", since that is also the last of additional_special_tokens; this program "
+                       "does not. For transformers, give the tokens in added_tokens_decoder instead"));
       return;
     }
   }
 
-  void warn_of_ignored_encoder(const AddedTokens& added) const {
+  void warn_of_ignored_encoder(const AddedTokens& added) {
     if (!encoder_.is_object()) return;
     AddedTokens ignored;
     read_encoder(encoder_, path_of("added_tokens.json"), {}, ignored);
     for (const auto& [id, token] : ignored.tokens()) {
       const auto found = added.tokens().find(id);
       if (found != added.tokens().end() && found->second.content == token.content) continue;
-      core::log_warning(core::concat(token.origin, ": \"", token.content, "\" has the id ", id,
-                                     ", which added_tokens_decoder in tokenizer_config.json does not say; "
-                                     "added_tokens_decoder counts, as in transformers"));
+      files_.warnings.push_back(core::concat(token.origin, ": \"", token.content, "\" has the id ", id,
+                                             ", which added_tokens_decoder in tokenizer_config.json does not say; "
+                                             "added_tokens_decoder counts, as in transformers"));
       return;
     }
   }

@@ -39,11 +39,12 @@ struct TokenizerFiles {
   bool split_special_tokens = false;
   std::vector<NamedToken> named{};  // in transformers' order: bos, eos, unk, sep, pad, cls, mask, additional ones
   std::vector<AddedToken> added{};  // by id
+  std::vector<std::string> warnings{};
 };
 
 /// Reads the files that the folder has. Throws (exit 2) with file and field when one is not JSON, has a key twice or a
-/// field of another type, or when a token has two ids or an id two tokens. Warns of what does not count though it says
-/// otherwise.
+/// field of another type, or when a token has two ids or an id two tokens. `warnings` are of what does not count though
+/// it says otherwise.
 TokenizerFiles read_tokenizer_files(const std::string& folder);
 
 }  // namespace caravan::data

@@ -96,7 +96,7 @@ TEST_CASE("an untouched source is compared with what was packed without reading 
   Options options;
   options.source = folder.write("data.json", records(9));
   options.packed = folder / "packed";
-  data::prepare(options, 64, base_folder(), "caravan test");
+  data::prepare(options, 64, {base_folder()}, "caravan test");
   const auto now = std::filesystem::file_time_type::clock::now();
   const auto packed_at = [&](hours age) { std::filesystem::last_write_time(options.packed, now - age); };
   const auto differences = [&](SourceCheck check) {
