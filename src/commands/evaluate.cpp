@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
 #include "commands/open_packed.hpp"
-#include "commands/start.hpp"
+#include "commands/run_tokenizer.hpp"
 #include "core/build_facts.hpp"
 #include "core/json.hpp"
 #include "core/log.hpp"
-#include "data/tokenizer.hpp"
+#include "evaluate/end_tokens.hpp"
 #include "evaluate/generation.hpp"
 #include "evaluate/held_out.hpp"
 #include "io/atomic_file.hpp"
@@ -42,10 +44,12 @@ int evaluate(const Session& session) {
       comm::start_watchdog_beside(session.world, session.run().watchdog_of("evaluate"), config.watchdog.seconds);
   const Start start = open_chosen(session);
   const data::PackedFile held_out = std::move(open_packed(session, {data::held_out_path(config.data)}).front());
-  std::optional<data::Tokenizer> tokenizer;
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  std::vector<std::int32_t> ends;
   comm::on_all_ranks(session.world, [&] {
-    tokenizer.emplace(start.store.string());
+    tokenizer = open_run_tokenizer(session, start);
     require_same_tokens(held_out, *tokenizer, start);
+    ends = evaluate::end_tokens(start.store, tokenizer->eos_id());
   });
   Model model(session, start);
   load_trainable(session, model, *start.reader);
@@ -62,12 +66,18 @@ int evaluate(const Session& session) {
             " response tokens of ", held_out.path(), ")");
 
   const Example example = first_example(held_out);
-  const std::vector<std::int32_t> answer = evaluate::generate_greedily(
-      model.context, *model.decoder, example.prompt, config.evaluate.answer_tokens, tokenizer->eos_id(), go_on);
+  const std::vector<std::int32_t> answer = evaluate::generate_greedily(model.context, *model.decoder, example.prompt,
+                                                                       config.evaluate.answer_tokens, ends, go_on);
   show("a held-out prompt:", tokenizer->decode(example.prompt, true));
   show("its answer in the data:", tokenizer->decode(example.answer, true));
   const std::string text = tokenizer->decode(answer, true);
   show("the model's, greedily:", text);
+  const auto unknown =
+      std::count_if(answer.begin(), answer.end(), [&](std::int32_t id) { return !tokenizer->has_text(id); });
+  if (unknown > 0) {
+    core::log("    (without ", unknown, " of its ", answer.size(), " tokens, which have no text in ", tokenizer->path(),
+              ")");
+  }
 
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;

@@ -5,7 +5,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
-#include "commands/start.hpp"
+#include "commands/run_tokenizer.hpp"
 #include "convert/export_adapter.hpp"
 #include "convert/export_card.hpp"
 #include "convert/export_folder.hpp"
@@ -59,7 +59,7 @@ CheckTexts drawn_texts(const family::ModelSpec& spec) {
 }
 
 // The first held-out documents, if the run has any that fit the model. The same on all ranks: rank 0 chooses.
-CheckTexts choose_texts(const Session& session, const Start& start) {
+CheckTexts choose_texts(const Session& session, const Start& start, const data::Tokenizer* tokenizer) {
   CheckTexts check;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
@@ -69,7 +69,11 @@ CheckTexts choose_texts(const Session& session, const Start& start) {
     if ((data.packed.empty() && data.held_out.empty()) || !fs::exists(path)) return;
     try {
       const data::PackedFile file(path.string());
-      require_same_tokens(file, data::Tokenizer(start.store.string()), start);
+      if (tokenizer) {
+        require_same_tokens(file, *tokenizer, start);
+      } else {
+        require_same_tokens(file, *open_run_tokenizer(session, start), start);
+      }
       check = held_out_texts(file);
     } catch (const core::Error& error) {
       if (!checkpoint::is_damage(error)) throw;  // a storage that fails says nothing of the file
@@ -200,9 +204,12 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
 }
 
 convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
-                                   const fs::path& folder) {
+                                   const data::Tokenizer* tokenizer, const fs::path& folder) {
   if (card.merged) {
-    return convert::write_model_folder(session.world, {*start.reader, start.spec, start.store, card.dtype, folder});
+    const convert::CompanionSources companions{start.store,
+                                               data::tokenizer_path(session.config.data, start.store.string()),
+                                               tokenizer ? trained_eos(start, *tokenizer) : std::nullopt};
+    return convert::write_model_folder(session.world, {*start.reader, start.spec, companions, card.dtype, folder});
   }
   const double dropout =
       card.settings.value("lora", nlohmann::json::object()).value("dropout", session.config.lora.dropout);
@@ -227,14 +234,19 @@ int export_checkpoint(const Session& session) {
   });
   std::optional<Base> base;
   if (!session.config.export_.merge) base.emplace(open_base(session, start));
-  const CheckTexts check = choose_texts(session, start);
+  // A model that was trained goes with the tokenizer of its data; what was not may have one that is not supported.
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  if (start.reader->step() > 0) {
+    comm::on_all_ranks(session.world, [&] { tokenizer = open_run_tokenizer(session, start); });
+  }
+  const CheckTexts check = choose_texts(session, start, tokenizer.get());
   // The two models follow each other, so that there is never more than one in memory.
   const std::vector<at::Tensor> trained = trained_logits(session, start, check.texts);
 
   convert::ExportCard card = card_of(session, start);
   if (base) card.base = base->folder;
   convert::ExportFolder target(session.world, folder);
-  const convert::ExportReport report = write_folder(session, start, card, target.staging());
+  const convert::ExportReport report = write_folder(session, start, card, tokenizer.get(), target.staging());
   core::log("exported ", start.folder.string(), " (step ", card.step, "): ", report.elements, " parameters as ",
             core::name_of(card.dtype), ", ", core::format_bytes(report.bytes), " in ", report.shards,
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));

@@ -2,10 +2,12 @@
 #include "data/prepare.hpp"
 
 #include "comm/agreement.hpp"
-#include "commands/session.hpp"
+#include "commands/run_tokenizer.hpp"
 #include "core/build_facts.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "data/prepared.hpp"
+#include "io/atomic_file.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -22,6 +24,19 @@ void log_what_is_replaced(const config::Config& config) {
   for (const std::string& difference : differences) core::log("    ", difference);
 }
 
+/// What is known of the model before there is one: its configuration may be one that only upcycle refuses.
+data::PrepareBase model_of(const Session& session) {
+  data::PrepareBase base{session.config.model.base, {}};
+  const std::filesystem::path folder =
+      base.folder.empty() ? step_0_folder(session) : std::filesystem::path(base.folder);
+  if (!std::filesystem::is_regular_file(folder / "config.json")) return base;
+  const nlohmann::json model = core::parse_json_if_valid(io::read_file(folder / "config.json"));
+  if (!model.is_object()) return base;
+  const auto rows = model.find("vocab_size");
+  if (rows != model.end() && rows->is_number_integer()) base.vocabulary = rows->get<std::int64_t>();
+  return base;
+}
+
 }  // namespace
 
 int prepare(const Session& session) {
@@ -30,8 +45,9 @@ int prepare(const Session& session) {
   if (!session.first()) return 0;
   try {
     log_what_is_replaced(config);
+    warn_of_other_tokenizer(session);
     const std::string program = core::concat("caravan ", core::build_facts().version);
-    const data::PrepareReport report = data::prepare(config.data, config.train.sequence, config.model.base, program);
+    const data::PrepareReport report = data::prepare(config.data, config.train.sequence, model_of(session), program);
     for (const std::string& line : report.lines()) core::log_line(line);
   } catch (const core::Error& error) {
     // What ends a stopped start is collective, and the other ranks are not there any more.

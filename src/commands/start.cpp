@@ -62,17 +62,6 @@ layout::Grid checked_grid(const Session& session, const family::ModelSpec& spec,
   return {session.world.size(), session.world.rank(), layout};
 }
 
-void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& tokenizer, const Start& start) {
-  if (tokenizer.fingerprint() != file.metadata().tokenizer) {
-    core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(),
-                    ", the model's; run caravan prepare again");
-  }
-  if (file.metadata().vocabulary > start.spec.vocabulary) {
-    core::bad_input(file.path(), " has tokens up to ", file.metadata().vocabulary - 1,
-                    ", but the model's vocabulary is ", start.spec.vocabulary, "; run caravan prepare again");
-  }
-}
-
 void end_if_asked(const Session& session) {
   comm::on_all_ranks(session.world, [] { core::StopRequest::check(); });
 }

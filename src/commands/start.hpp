@@ -8,8 +8,6 @@
 #include "checkpoint/reader.hpp"
 #include "comm/agreement.hpp"
 #include "commands/session.hpp"
-#include "data/packed_file.hpp"
-#include "data/tokenizer.hpp"
 #include "family/layout_check.hpp"
 #include "model/decoder.hpp"
 
@@ -33,10 +31,6 @@ Start open_start(const Session& session, const std::filesystem::path& folder);
 
 /// Opens the checkpoint that checkpoint.step names. Collective. Throws AgreedError (exit 2) when the run has none.
 Start open_chosen(const Session& session);
-
-/// Throws (exit 2) when a packed file was made with another tokenizer than the model's, which is in `start.store`, or
-/// has tokens beyond its vocabulary.
-void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& tokenizer, const Start& start);
 
 /// A file, by its name and the checksum of its bytes.
 comm::Fact checksum_of(const std::filesystem::path& file);

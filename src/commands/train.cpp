@@ -7,6 +7,7 @@
 #include "commands/open_packed.hpp"
 #include "commands/resume.hpp"
 #include "commands/run_saver.hpp"
+#include "commands/run_tokenizer.hpp"
 #include "commands/start.hpp"
 #include "core/build_facts.hpp"
 #include "core/leave.hpp"
@@ -33,13 +34,13 @@ struct OpenData {
     packed.emplace(std::move(files.front()));
     if (files.size() > 1) held_out.emplace(std::move(files.back()));
     comm::on_all_ranks(session.world, [&] {
-      const data::Tokenizer tokenizer(start.store.string());
-      require_same_tokens(*packed, tokenizer, start);
+      const std::unique_ptr<data::Tokenizer> tokenizer = open_run_tokenizer(session, start);
+      require_same_tokens(*packed, *tokenizer, start);
       if (packed->metadata().sequence > config.train.sequence) {
         core::bad_input(packed->path(), " was prepared for sequences of ", packed->metadata().sequence,
                         " tokens, longer than train.sequence = ", config.train.sequence, "; run caravan prepare again");
       }
-      if (held_out) require_same_tokens(*held_out, tokenizer, start);
+      if (held_out) require_same_tokens(*held_out, *tokenizer, start);
       batches.emplace(*packed, data::BatchOptions{.seed = static_cast<std::uint64_t>(config.train.seed),
                                                   .shuffle = config.train.shuffle,
                                                   .batch = config.train.batch,

@@ -3,7 +3,7 @@
 
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
-#include "commands/start.hpp"
+#include "commands/run_tokenizer.hpp"
 #include "core/build_facts.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -47,6 +47,8 @@ int upcycle(const Session& session) {
                step_0_folder(session),   static_cast<std::uint64_t>(config.upcycle.seed),
                core::build_facts_text(), config.model.adapter};
   });
+  request.tokenizer = config.data.tokenizer;
+  comm::on_all_ranks(session.world, [&] { check_tokenizer_of_base(session); });
   if (continued) request.kept.emplace_back("upcycle");
   if (adapter.lora) request.kept.emplace_back("lora");
   const family::Pesc& pesc = *request.spec.pesc;
@@ -62,6 +64,7 @@ int upcycle(const Session& session) {
   const convert::UpcycleReport report = convert::upcycle(session.world, request);
   if (report.already_there) {
     core::log(request.folder.string(), " already holds this model; nothing was written");
+    warn_of_other_tokenizer(session);
     return 0;
   }
   const std::string from = adapter.folder.empty() ? "" : " and " + adapter.folder;

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace caravan::convert {
 
-/// Writes what stands beside the weights in a model's folder: config.json with this text, and copies of the tokenizer's
-/// files and of generation_config.json, as far as `from` has them. Throws as io::write_file_atomically() does.
-void write_companions(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& config);
+/// Where the files beside a model's weights come from.
+struct CompanionSources {
+  std::filesystem::path model;        // folder with generation_config.json
+  std::filesystem::path tokenizer{};  // folder with the tokenizer's files, or its tokenizer.model; empty: `model`
+  std::optional<std::int32_t> eos{};  // the token that answers were trained to end with; none: what the files say
+};
+
+/// Writes config.json with this text, and copies generation_config.json and all files of the tokenizer: its model,
+/// vocabulary, added tokens, configuration, chat templates and Python code. With `eos`, eos_token_id of both
+/// configurations is that token or a list that has it; a warning says where it was another one. The tokenizer's files
+/// are those of one folder, never of both. Throws as io::write_file_atomically() does, and (exit 2) when
+/// generation_config.json is no JSON object.
+void write_companions(const CompanionSources& from, const std::filesystem::path& to, const std::string& config);
 
 }  // namespace caravan::convert

@@ -3,7 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "convert/companions.hpp"
 #include "family/families.hpp"
 #include "io/atomic_file.hpp"
 
@@ -43,8 +42,9 @@ ExportReport write_model_folder(comm::Communicator& world, const ExportRequest& 
     if (files.size() > 1) {
       io::write_file_atomically(request.folder / "model.safetensors.index.json", index_text(files));
     }
-    write_companions(request.companions, request.folder,
-                     exported_config(io::read_file(request.companions / "config.json"), request.spec, request.dtype));
+    write_companions(
+        request.companions, request.folder,
+        exported_config(io::read_file(request.companions.model / "config.json"), request.spec, request.dtype));
   });
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "comm/communicator.hpp"
+#include "convert/companions.hpp"
 #include "convert/tensor_files.hpp"
 
 namespace caravan::convert {
@@ -13,7 +14,7 @@ namespace caravan::convert {
 struct ExportRequest {
   const layout::TensorSource& source;  // holds every tensor of `spec`
   family::ModelSpec spec;              // of the trained model, with LoRA
-  std::filesystem::path companions;    // folder with config.json and the tokenizer's files
+  CompanionSources companions;         // the folder with config.json, and the tokenizer
   core::DType dtype = core::DType::f32;
   std::filesystem::path folder;  // to write into; it exists
   std::uint64_t shard_bytes = default_shard_bytes;

@@ -187,7 +187,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
     if (world.rank() == 0 && shard.failure.code == core::ExitCode::done) {
       shard.failure = comm::attempt([&] {  // commit tells all ranks
         folder->require_ours();
-        write_companions(request.base, request.folder, config);
+        write_companions({request.base, request.tokenizer}, request.folder, config);
       });
     }
     checkpoint::commit(world, save, shard);

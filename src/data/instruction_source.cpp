@@ -2,11 +2,14 @@
 #include "data/instruction_source.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "data/source_kind.hpp"
 
 namespace caravan::data {
 namespace {
@@ -31,31 +34,74 @@ std::string reason_of(const json::parse_error& error) {
   std::string message = error.what();
   if (const auto start = message.find(": "); start != std::string::npos) message.erase(0, start + 2);
   if (const auto read = message.find("; last read:"); read != std::string::npos) message.erase(read);
+  // What it says of the byte is no help to who has many records of the kind.
+  if (message.find("UTF-8") != std::string::npos) {
+    message += "; if the whole file is in another encoding, write it in UTF-8 (iconv -f LATIN1 -t UTF-8)";
+  }
   return message;
 }
 
-std::string text_field(const json& object, const char* name, const std::string& where, bool required) {
+/// Table libraries write null for what a record does not have.
+enum class Absent { refused, empty, empty_if_null };
+
+std::string text_field(const json& object, const char* name, const std::string& where, Absent absent) {
   const auto found = object.find(name);
+  const bool null = found != object.end() && found->is_null();
+  if (null && absent != Absent::refused) return "";
   if (found == object.end()) {
-    if (required) throw WrongField(where + name + " is missing");
+    if (absent != Absent::empty) throw WrongField(where + name + " is missing");
     return "";
   }
   if (!found->is_string()) throw WrongField(where + name + " must be a text, not " + found->type_name());
   return found->get<std::string>();
 }
 
+const std::string& a_file(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    core::bad_input(path, ": is a folder; data.source names one file of instructions, a JSON array or JSON lines");
+  }
+  return path;
+}
+
 }  // namespace
 
 InstructionSource::InstructionSource(const std::string& path, bool skip_damaged)
     : path_(path),
-      file_(path),
+      file_(a_file(path)),
       text_(reinterpret_cast<const char*>(file_.data()), file_.size()),
       skip_damaged_(skip_damaged) {
   if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // byte order mark
   skip_space();
-  if (at_ == text_.size()) core::bad_input(path_, ": holds no records");
+  if (at_ == text_.size()) {
+    core::bad_input(path_, ": holds no records",
+                    text_.empty() ? ": the file is empty; was a copy or download cut off?" : ", only white space");
+  }
+  if (const auto kind = foreign_kind(text_)) core::bad_input(path_, ": ", *kind);
   array_ = text_[at_] == '[';
   if (array_) ++at_;
+  refuse_foreign_records();
+}
+
+/// The first two records tell whether the file is of another format: one alone may be damaged.
+void InstructionSource::refuse_foreign_records() {
+  const std::size_t start = at_;
+  const std::int64_t line = line_;
+  std::optional<std::string> kind;
+  try {
+    for (index_ = 0; index_ < 2 && !finished_; ++index_) {
+      const std::string_view element = array_ ? next_element() : next_line();
+      if (element.data() == nullptr) break;
+      kind = foreign_records(element, !array_);
+      if (!kind) break;
+    }
+  } catch (const core::Error&) {
+    kind.reset();  // an array without an end, which is said where it is read
+  }
+  at_ = start;
+  line_ = element_line_ = line;
+  index_ = 0;
+  finished_ = false;
+  if (kind) core::bad_input(path_, ": ", *kind);
 }
 
 std::string InstructionSource::fingerprint() const { return core::checksum(text_.data(), text_.size()); }
@@ -120,15 +166,19 @@ void InstructionSource::parse(std::string_view element, Record& record) const {
     object = json::parse(element.begin(), element.end());
   } catch (const json::parse_error& error) {
     const auto read = element.substr(0, std::min(element.size(), error.byte > 0 ? error.byte - 1 : 0));
-    refuse(element_line_ + count_lines(read), "not JSON: " + reason_of(error));
+    const std::string_view around = element.substr(read.size() - std::min<std::size_t>(read.size(), 1));
+    const bool nan =
+        around.starts_with("NaN") || around.substr(std::min<std::size_t>(around.size(), 1)).starts_with("NaN");
+    refuse(element_line_ + count_lines(read),
+           "not JSON: " + reason_of(error) + (nan ? "; NaN is no value of JSON: write null for what is absent" : ""));
   }
   record = Record{};
   record.index = index_;
   record.line = element_line_;
   try {
     if (!object.is_object()) throw WrongField(std::string("the record must be an object, not ") + object.type_name());
-    record.corpus = text_field(object, "corpus", "", false);
-    record.dataset = text_field(object, "dataset", "", false);
+    record.corpus = text_field(object, "corpus", "", Absent::empty);
+    record.dataset = text_field(object, "dataset", "", Absent::empty);
     const auto turns = object.find("conversation");
     if (!record.corpus.empty()) {
       if (turns != object.end() && !turns->empty()) {
@@ -136,16 +186,16 @@ void InstructionSource::parse(std::string_view element, Record& record) const {
       }
       return;
     }
-    record.instruction = text_field(object, "instruction", "", true);
-    if (turns == object.end()) throw WrongField("conversation is missing");
+    record.instruction = text_field(object, "instruction", "", Absent::empty_if_null);
+    if (turns == object.end() || turns->is_null()) throw WrongField("conversation is missing");
     if (!turns->is_array()) throw WrongField(std::string("conversation must be an array, not ") + turns->type_name());
     if (turns->empty()) throw WrongField("conversation is empty, and so is corpus");
     for (std::size_t i = 0; i < turns->size(); ++i) {
       const json& turn = turns->at(i);
       const std::string where = "conversation[" + std::to_string(i) + "]";
       if (!turn.is_object()) throw WrongField(where + " must be an object, not " + turn.type_name());
-      record.turns.push_back(
-          {text_field(turn, "input", where + ".", true), text_field(turn, "output", where + ".", true)});
+      record.turns.push_back({text_field(turn, "input", where + ".", Absent::refused),
+                              text_field(turn, "output", where + ".", Absent::refused)});
       if (record.turns.back().output.empty()) throw WrongField(where + ".output is empty: nothing to learn");
     }
   } catch (const WrongField& wrong) {
@@ -158,6 +208,10 @@ void InstructionSource::check_end() {
   if (!array_ || rest == std::string_view::npos) return;
   const std::int64_t line = line_ + count_lines(text_.substr(at_, rest - at_));
   at_ = text_.size();
+  if (text_[rest] == '[') {
+    refuse(line,
+           "another array begins behind the first one; make one array of all, or JSON lines of records (jq -c '.[]')");
+  }
   const std::string what = "text after the end of the array";
   if (!skip_damaged_) refuse(line, what);
   core::log_warning(core::concat(path_, ":", line, ": ", what, "; ignored"));

@@ -13,11 +13,13 @@ namespace caravan::data {
 /// Reads a file in the official instruction format: one JSON array of records, or JSON lines (one record per line,
 /// blank lines allowed). A record is {"corpus": text, "dataset": text, "instruction": text, "conversation": [{"input":
 /// text, "output": text}, …]}; either corpus or conversation is not empty, corpus and dataset may be missing, other
-/// fields are ignored. The file is mapped and parsed one record at a time, so memory is bounded by the largest record.
+/// fields are ignored. corpus, dataset, instruction and, beside a corpus, conversation may be null. The file is mapped
+/// and parsed one record at a time, so memory is bounded by the largest record.
 class InstructionSource {
  public:
-  /// skip_damaged: a record that cannot be used is counted and warned about; otherwise it throws (exit 2) with
-  /// file:line (the line where the record begins, for JSON errors that of the error) and field.
+  /// Throws (exit 2), saying what the file seems to be, when it is no list of such records at all (see
+  /// source_kind.hpp). skip_damaged: a record that cannot be used is counted and warned about; otherwise it throws
+  /// (exit 2) with file:line (the line where the record begins, for JSON errors that of the error) and field.
   InstructionSource(const std::string& path, bool skip_damaged);
 
   /// The next usable record; false at the end of the file.
@@ -38,6 +40,7 @@ class InstructionSource {
   std::string_view next_line();
   void skip_space();
   void check_end();
+  void refuse_foreign_records();
   void parse(std::string_view element, Record& record) const;
   [[noreturn]] void refuse(std::int64_t line, const std::string& what) const;
 

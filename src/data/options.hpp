@@ -63,7 +63,9 @@ struct Options {
           "leave out records whose prompt is longer; 0: no limit");
     visit("on_error", on_error, core::choice(),
           "what prepare does with a damaged record: stop, or skip it and count it");
-    visit("tokenizer", tokenizer, core::path(), "tokenizer.model or the folder that contains it; empty: model.base");
+    visit("tokenizer", tokenizer, core::path(),
+          "folder with a tokenizer's files, or its tokenizer.model, for all stages; empty: that of model.base, which "
+          "upcycle copies into step 0");
   }
 
   /// What prepare reads and writes.

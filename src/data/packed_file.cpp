@@ -94,13 +94,15 @@ std::span<const T> section_of(const io::MappedFile& file, const PackedHeader::Se
 
 PackedMetadata from_json(std::span<const char> text, const std::string& path) {
   try {
-    const auto object = core::parse_json({text.data(), text.size()});
+    const auto object = core::parse_ordered_json({text.data(), text.size()});
     PackedMetadata metadata{
         object.at("template"),       object.at("packing"), object.at("sequence"),           object.at("tokenizer"),
         object.at("vocabulary"),     object.at("source"),  object.at("source_fingerprint"), object.at("part"),
         object.at("held_out_every"), object.at("program")};
     if (object.contains("max_prompt")) metadata.max_prompt = object.at("max_prompt").get<std::int64_t>();
     if (object.contains("source_bytes")) metadata.source_bytes = object.at("source_bytes").get<std::uint64_t>();
+    if (object.contains("tokenizer_identity")) metadata.tokenizer_identity = object.at("tokenizer_identity");
+    if (object.contains("largest_id")) metadata.largest_id = object.at("largest_id").get<std::int32_t>();
     return metadata;
   } catch (const nlohmann::json::exception& error) {
     core::bad_input(path, ": section metadata: ", error.what(), advice);
@@ -108,6 +110,15 @@ PackedMetadata from_json(std::span<const char> text, const std::string& path) {
 }
 
 }  // namespace
+
+std::optional<std::int32_t> trained_eos(const nlohmann::json& metadata) {
+  if (!metadata.is_object()) return std::nullopt;
+  const auto identity = metadata.value("tokenizer_identity", nlohmann::json());
+  if (!identity.is_object()) return std::nullopt;
+  const auto eos = identity.value("eos_token", nlohmann::json());
+  if (!eos.is_object() || !eos.value("id", nlohmann::json()).is_number_integer()) return std::nullopt;
+  return eos.at("id").get<std::int32_t>();
+}
 
 PackedFile::PackedFile(const std::string& path, Check check) : path_(path), file_(path) {
   const PackedHeader header = read_header(file_, path_);
@@ -144,10 +155,12 @@ void PackedFile::check_contents() const {
       core::bad_input(path_, ": sequence ", s, " has ", length(s), " tokens, more than ", metadata_.sequence, advice);
     }
   }
-  const auto wrong = [&](std::int32_t id) { return id < 0 || id >= metadata_.vocabulary; };
+  const std::int64_t end = std::min<std::int64_t>(
+      metadata_.vocabulary, metadata_.largest_id ? std::int64_t{*metadata_.largest_id} + 1 : metadata_.vocabulary);
+  const auto wrong = [&](std::int32_t id) { return id < 0 || id >= end; };
   if (const auto bad = std::find_if(tokens_.begin(), tokens_.end(), wrong); bad != tokens_.end()) {
-    core::bad_input(path_, ": token ", bad - tokens_.begin(), " has id ", *bad, " outside the vocabulary of ",
-                    metadata_.vocabulary, advice);
+    core::bad_input(path_, ": token ", bad - tokens_.begin(), " has id ", *bad, " outside the vocabulary of ", end,
+                    advice);
   }
   if (std::any_of(labelled_.begin(), labelled_.end(), [](std::uint8_t flag) { return flag > 1; })) {
     core::bad_input(path_, ": section labelled has values other than 0 and 1", advice);
@@ -161,6 +174,21 @@ std::int64_t PackedFile::targets(std::int64_t s) const {
     for (auto t = document_starts_[d] + 1; t < document_starts_[d + 1]; ++t) count += labelled_[t];
   }
   return count;
+}
+
+std::int32_t PackedFile::largest_id() const {
+  if (metadata_.largest_id) return *metadata_.largest_id;
+  return tokens_.empty() ? -1 : *std::max_element(tokens_.begin(), tokens_.end());
+}
+
+bool PackedFile::ends_with(std::int32_t eos) const {
+  for (std::size_t d = 0; d + 1 < document_starts_.size(); ++d) {
+    const std::uint64_t length = document_starts_[d + 1] - document_starts_[d];
+    if (length >= static_cast<std::uint64_t>(metadata_.sequence) || tokens_[document_starts_[d + 1] - 1] == eos) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool PackedFile::has_targets() const {

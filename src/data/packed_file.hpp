@@ -23,15 +23,21 @@ struct PackedMetadata {
   std::string packing;             // data.packing
   std::int64_t sequence = 0;       // the most tokens in a sequence
   std::string tokenizer;           // Tokenizer::fingerprint
-  std::int64_t vocabulary = 0;     // every token id is below it
+  std::int64_t vocabulary = 0;     // every token id is below it: one more than the tokenizer's largest id
   std::string source;              // name of the source file, without folders
   std::string source_fingerprint;  // XXH3-64 of it
   std::string part;                // "train" or "held_out"
   std::int64_t held_out_every = 0;
-  std::string program;                          // that wrote the file
-  std::optional<std::int64_t> max_prompt{};     // data.max_prompt; older files do not say
-  std::optional<std::uint64_t> source_bytes{};  // size of the source; older files do not say
+  std::string program;  // that wrote the file
+  // Older files do not have these.
+  std::optional<std::int64_t> max_prompt{};     // data.max_prompt
+  std::optional<std::uint64_t> source_bytes{};  // size of the source
+  nlohmann::ordered_json tokenizer_identity{};  // Tokenizer::identity; null: not known
+  std::optional<std::int32_t> largest_id{};     // of the tokens in the file
 };
+
+/// The token that answers end with in a file of this metadata, as to_json() gives them; nothing when they do not say.
+std::optional<std::int32_t> trained_eos(const nlohmann::json& metadata);
 
 /// The metadata as they stand in the file.
 nlohmann::ordered_json to_json(const PackedMetadata& metadata);
@@ -50,6 +56,8 @@ class PackedWriter {
   std::uint64_t labelled() const { return labelled_count_; }
   std::uint64_t documents() const { return document_starts_.size() - 1; }
   std::uint64_t sequences() const { return sequence_starts_.size(); }
+  /// -1 before the first document.
+  std::int32_t largest_id() const { return largest_id_; }
 
   /// Writes all; the caller commits. Throws with the path (exit 74 when the storage is full).
   void write(io::AtomicFile& file) const;
@@ -62,6 +70,7 @@ class PackedWriter {
   std::vector<std::uint64_t> document_starts_{0};  // [D+1], first token of each document, then N
   std::vector<std::uint64_t> sequence_starts_;     // [S], first document of each sequence
   std::uint64_t labelled_count_ = 0;
+  std::int32_t largest_id_ = -1;
 };
 
 /// A packed file, mapped read-only.
@@ -96,6 +105,10 @@ class PackedFile {
   std::int64_t targets(std::int64_t s) const;
   /// Whether any sequence has one: without, there is nothing to learn.
   bool has_targets() const;
+  /// The largest token id. Reads all tokens of a file of an earlier version.
+  std::int32_t largest_id() const;
+  /// Whether a document ends with this token, or may have been cut before it.
+  bool ends_with(std::int32_t eos) const;
 
   /// XXH3-64 of the header, which holds the sections' checksums: of the whole file. 16 hexadecimal digits.
   const std::string& fingerprint() const { return fingerprint_; }

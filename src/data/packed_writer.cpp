@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstddef>
 #include <numeric>
 
@@ -25,6 +26,8 @@ nlohmann::ordered_json to_json(const PackedMetadata& metadata) {
                                 {"program", metadata.program}};
   if (metadata.max_prompt) object["max_prompt"] = *metadata.max_prompt;
   if (metadata.source_bytes) object["source_bytes"] = *metadata.source_bytes;
+  if (!metadata.tokenizer_identity.is_null()) object["tokenizer_identity"] = metadata.tokenizer_identity;
+  if (metadata.largest_id) object["largest_id"] = *metadata.largest_id;
   return object;
 }
 
@@ -38,12 +41,15 @@ void PackedWriter::add(const Document& document) {
   if (!join_ || sequence_starts_.empty() || held + length > most) sequence_starts_.push_back(documents());
   tokens_.insert(tokens_.end(), document.tokens.begin(), document.tokens.end());
   labels_.insert(labels_.end(), document.labelled.begin(), document.labelled.end());
+  largest_id_ = std::max(largest_id_, *std::max_element(document.tokens.begin(), document.tokens.end()));
   labelled_count_ = std::accumulate(document.labelled.begin(), document.labelled.end(), labelled_count_);
   document_starts_.push_back(tokens_.size());
 }
 
 void PackedWriter::write(io::AtomicFile& file) const {
-  const std::string metadata = core::json_text(to_json(metadata_), 1);
+  PackedMetadata described = metadata_;
+  described.largest_id = largest_id_;
+  const std::string metadata = core::json_text(to_json(described), 1);
   std::vector<std::uint64_t> sequence_starts = sequence_starts_;
   sequence_starts.push_back(documents());
   const std::array<std::span<const std::byte>, PackedHeader::section_count> sections{

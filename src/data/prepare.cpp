@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/prepare.hpp"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -59,6 +61,31 @@ class Progress {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
+std::string rows_of(const PrepareBase& base) {
+  return core::concat("the model in ", base.folder, " has ", *base.vocabulary, " tokens (vocab_size)");
+}
+
+/// The tokens that every document has must be the model's: else each record would be refused.
+void check_named_tokens(const Tokenizer& tokenizer, const PrepareBase& base) {
+  if (!base.vocabulary) return;
+  for (const auto& [role, token] :
+       {std::pair{"bos_token", tokenizer.facts().bos}, std::pair{"eos_token", tokenizer.facts().eos}}) {
+    if (token.id < *base.vocabulary) continue;
+    core::bad_input(tokenizer.path(), ": ", role, " \"", token.text, "\" has the id ", token.id, ", but ",
+                    rows_of(base), "; set data.tokenizer to the model's own tokenizer, or enlarge the model");
+  }
+}
+
+void check_ids(const Document& document, const Tokenizer& tokenizer, const PrepareBase& base,
+               const std::string& where) {
+  if (!base.vocabulary) return;
+  const std::int32_t largest = *std::max_element(document.tokens.begin(), document.tokens.end());
+  if (largest < *base.vocabulary) return;
+  core::bad_input(where, ": a token of this record, \"", tokenizer.decode(std::array{largest}, false),
+                  "\", has the id ", largest, ", but ", rows_of(base),
+                  "; set data.tokenizer to the model's own tokenizer, or enlarge the model");
+}
+
 /// An atomic file that is opened at once where its folder exists, else when it is first asked for.
 class OutputFile {
  public:
@@ -84,11 +111,14 @@ PreparedPart part_of(const std::string& path, const PackedWriter& writer) {
 
 }  // namespace
 
-PrepareReport prepare(const Options& options, std::int64_t sequence, const std::string& base_folder,
+PrepareReport prepare(const Options& options, std::int64_t sequence, const PrepareBase& base,
                       const std::string& program) {
   Progress progress;
   check_options(options, sequence);
-  const Tokenizer tokenizer(tokenizer_path(options, base_folder));
+  const std::unique_ptr<Tokenizer> opened = open_tokenizer(tokenizer_path(options, base.folder));
+  const Tokenizer& tokenizer = *opened;
+  tokenizer.log_warnings();
+  check_named_tokens(tokenizer, base);
   const Template form(tokenizer, options.prompt_template, sequence, options.max_prompt);
   InstructionSource source(options.source, options.on_error == OnError::skip);
   const bool hold_out = options.held_out_every > 0;
@@ -109,7 +139,8 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
                           options.held_out_every,
                           program,
                           options.max_prompt,
-                          source.bytes()};
+                          source.bytes(),
+                          tokenizer.identity()};
   PackedWriter train(metadata);
   metadata.part = "held_out";
   PackedWriter held_out(metadata);
@@ -126,10 +157,12 @@ PrepareReport prepare(const Options& options, std::int64_t sequence, const std::
     if (rendered.dropped != Dropped::no) continue;
     report.cut += rendered.cut;
     report.unlabelled += rendered.document.targets() == 0;
+    check_ids(rendered.document, tokenizer, base, core::concat(options.source, ":", record.line));
     PackedWriter& writer = hold_out && record.index % options.held_out_every == 0 ? held_out : train;
     writer.add(rendered.document);
   }
   report.records = source.seen();
+  if (report.records == 0) core::bad_input(options.source, ": holds no records: its array is empty");
   report.damaged = source.damaged();
   report.train = part_of(options.packed, train);
   if (hold_out) report.held_out = part_of(held_out_path(options), held_out);

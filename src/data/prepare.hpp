@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,12 @@ namespace caravan::data {
 struct PreparedPart {
   std::string path;  // "" when there is no such file
   std::uint64_t documents = 0, sequences = 0, tokens = 0, labelled = 0;
+};
+
+/// The model that the data are for.
+struct PrepareBase {
+  std::string folder{};                      // has the tokenizer when data.tokenizer is empty
+  std::optional<std::int64_t> vocabulary{};  // rows of its embedding; none: not known, then train looks
 };
 
 struct PrepareReport {
@@ -31,10 +38,10 @@ struct PrepareReport {
 };
 
 /// Source → template → tokenizer → packer → packed file, and the held-out file if one is asked for. `sequence`: tokens
-/// of a sequence (train.sequence). `base_folder` has the tokenizer when data.tokenizer is empty. `program`: name and
-/// version, kept in the files. The files appear whole at the end; nothing is written on an error. Throws exit 2 on
-/// wrong options, a damaged record (on_error = stop) or when no record is left, 74 when the storage is full.
-PrepareReport prepare(const Options& options, std::int64_t sequence, const std::string& base_folder,
+/// of a sequence (train.sequence). `base` says what the model has. `program`: name and version, kept in the files. The
+/// files appear whole at the end; nothing is written on an error. Throws exit 2 on wrong options, a damaged record
+/// (on_error = stop) or when no record is left, 74 when the storage is full.
+PrepareReport prepare(const Options& options, std::int64_t sequence, const PrepareBase& base,
                       const std::string& program);
 
 }  // namespace caravan::data

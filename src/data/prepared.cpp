@@ -58,10 +58,23 @@ bool has_changed(const std::string& source, const PackedFile& packed, SourceChec
 }
 
 void compare_tokenizer(std::vector<std::string>& differences, const PackedMetadata& made, const std::string& path) {
-  const fs::path model = fs::is_directory(path) ? fs::path(path) / "tokenizer.model" : fs::path(path);
-  const auto found = fingerprint_of(model.string());
-  if (!found || *found == made.tokenizer) return;
-  differences.push_back(core::concat("the tokenizer is ", model.string(), ", but it was another one"));
+  // Who compares need not have it; who prepares opens it.
+  if (!fs::exists(fs::is_directory(path) ? fs::path(path) / "tokenizer.model" : fs::path(path))) return;
+  try {
+    const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path);
+    if (tokenizer->matches(made.tokenizer)) return;
+    const std::vector<std::string> others = describe_differences(tokenizer->identity(), made.tokenizer_identity);
+    if (others.empty()) {
+      differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ", but it was another one"));
+    }
+    for (const std::string& other : others) {
+      differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ": ", other));
+    }
+  } catch (const core::SystemError&) {
+    throw;
+  } catch (const core::Error& error) {
+    differences.push_back(core::concat("the tokenizer cannot be read: ", error.what()));
+  }
 }
 
 }  // namespace
@@ -95,9 +108,10 @@ Prepared prepared(const Options& options, std::int64_t sequence, const std::stri
   compare_tokenizer(result.differences, packed.metadata(), tokenizer_path(options, base_folder));
   if (options.held_out_every == 0 || !result.there) return result;
   // Both come from one run of prepare; what it says of the held-out file says it of the other one.
+  const PackedFile held_out(held_out_path(options), PackedFile::Check::header);
   PackedMetadata expected = packed.metadata();
   expected.part = "held_out";
-  const PackedFile held_out(held_out_path(options), PackedFile::Check::header);
+  expected.largest_id = held_out.metadata().largest_id;
   if (to_json(held_out.metadata()) != to_json(expected)) {
     result.differences.push_back(core::concat(held_out.path(), " was not made together with ", packed.path()));
   }

@@ -67,10 +67,10 @@ Rendered Template::render_corrected(const Record& record) const {
   return result;
 }
 
-Ids Template::encode_official(std::string_view text) const {
+Ids Template::encode_official(std::string_view text, bool eos) const {
   // A format string writes a missing bos as the word None.
   std::string whole = tokenizer_.bos_id() >= 0 ? tokenizer_.bos_text() : "None";
-  return tokenizer_.encode(whole.append(text), {.bos = tokenizer_.adds_bos()});
+  return tokenizer_.encode(whole.append(text), {.bos = tokenizer_.adds_bos(), .eos = eos});
 }
 
 Rendered Template::render_official(const Record& record) const {
@@ -83,11 +83,12 @@ Rendered Template::render_official(const Record& record) const {
     target = record.turns.front().output;
   }
   Rendered result;
-  Ids source_ids = encode_official(source);
+  const bool eos = tokenizer_.adds_eos();
+  Ids source_ids = encode_official(source, eos);
   if (max_prompt_ > 0 && record.corpus.empty() && source_ids.size() > static_cast<std::size_t>(max_prompt_)) {
     return {Dropped::long_prompt, false, {}};
   }
-  result.document.tokens = encode_official(source + target + tokenizer_.eos_text());
+  result.document.tokens = encode_official(source + target + tokenizer_.eos_text(), eos);
   source_ids.resize(std::min(source_ids.size(), static_cast<std::size_t>(sequence_)));
   // The length is counted by comparison with the padding token, which is 0, <unk>.
   const auto length = source_ids.size() - static_cast<std::size_t>(std::count(source_ids.begin(), source_ids.end(), 0));
@@ -99,7 +100,7 @@ Rendered Template::render_official(const Record& record) const {
 
 Ids Template::prompt(std::string_view instruction, std::string_view input) const {
   const std::string text = turn_text(instruction, input);
-  if (kind_ == TemplateKind::idae_official) return encode_official(text);
+  if (kind_ == TemplateKind::idae_official) return encode_official(text, false);
   if (tokenizer_.bos_id() < 0) return tokenizer_.encode(text, {.specials = Specials::literal});
   return tokenizer_.encode(text, {.bos = true, .specials = Specials::literal, .start = Start::after_special});
 }

@@ -35,7 +35,7 @@ class Template {
  private:
   Rendered render_corrected(const Record& record) const;
   Rendered render_official(const Record& record) const;
-  std::vector<std::int32_t> encode_official(std::string_view text) const;
+  std::vector<std::int32_t> encode_official(std::string_view text, bool eos) const;
 
   const Tokenizer& tokenizer_;
   TemplateKind kind_;

@@ -3,6 +3,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 #include "evaluate/text_batch.hpp"
 #include "parallel/device_tensors.hpp"
 
@@ -27,14 +29,14 @@ std::int64_t next_token(const parallel::Context& context, const model::Decoder& 
 }  // namespace
 
 std::vector<std::int32_t> generate_greedily(const parallel::Context& context, const model::Decoder& decoder,
-                                            std::vector<std::int32_t> prompt, std::int64_t most, std::int32_t end,
-                                            const std::function<bool()>& stop) {
+                                            std::vector<std::int32_t> prompt, std::int64_t most,
+                                            const std::vector<std::int32_t>& ends, const std::function<bool()>& stop) {
   const at::NoGradGuard no_grad;
   std::vector<std::int32_t> answer;
   while (static_cast<std::int64_t>(answer.size()) < most) {
     if (stop && stop()) break;
     const auto token = static_cast<std::int32_t>(next_token(context, decoder, prompt));
-    if (token == end) break;
+    if (std::find(ends.begin(), ends.end(), token) != ends.end()) break;
     answer.push_back(token);
     prompt.push_back(token);
   }

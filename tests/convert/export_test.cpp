@@ -21,7 +21,7 @@ convert::ExportReport write(Trained& run, comm::Communicator& ranks, const std::
                             std::uint64_t shard_bytes = convert::default_shard_bytes) {
   convert::ExportFolder target(ranks, run.folder / name);
   const auto report =
-      convert::write_model_folder(ranks, {*run.reader, run.spec, run.store, dtype, target.staging(), shard_bytes});
+      convert::write_model_folder(ranks, {*run.reader, run.spec, {run.store}, dtype, target.staging(), shard_bytes});
   target.commit();
   return report;
 }

@@ -43,10 +43,11 @@ TEST_CASE("prepare writes what template and tokenizer give, training and held-ou
   options.packed = folder / "packed";
   options.held_out_every = 5;
   const std::int64_t sequence = 400;
-  const PrepareReport report = data::prepare(options, sequence, base_folder(), "caravan test");
+  const PrepareReport report = data::prepare(options, sequence, {base_folder()}, "caravan test");
   const PackedFile train(options.packed), held_out(options.packed + ".heldout");
 
-  const data::Tokenizer tokenizer(base_folder());
+  const auto opened = data::open_tokenizer(base_folder());
+  const data::Tokenizer& tokenizer = *opened;
   const data::Template form(tokenizer, data::TemplateKind::idae, sequence, 0);
   data::InstructionSource source(options.source, false);
   data::Record record;
@@ -90,7 +91,7 @@ TEST_CASE("prepare writes what template and tokenizer give, training and held-ou
   options.held_out_every = 0;
   options.packing = data::Packing::simple;
   options.packed = folder / "joined";
-  const PrepareReport joined = data::prepare(options, sequence, base_folder(), "caravan test");
+  const PrepareReport joined = data::prepare(options, sequence, {base_folder()}, "caravan test");
   const PackedFile all(options.packed);
   CHECK(all.documents() == counts[0] + counts[1]);
   CHECK(all.sequences() < all.documents());
@@ -104,7 +105,7 @@ TEST_CASE("idae_official leaves out several turns, keeps unlabelled records, cou
   options.source = write_source(folder, false);
   options.packed = folder / "packed";
   options.prompt_template = data::TemplateKind::idae_official;
-  const PrepareReport report = data::prepare(options, 64, base_folder(), "caravan test");
+  const PrepareReport report = data::prepare(options, 64, {base_folder()}, "caravan test");
   const PackedFile file(options.packed);
   CHECK(report.many_turns == 1);
   CHECK(report.unlabelled > 0);
@@ -112,7 +113,7 @@ TEST_CASE("idae_official leaves out several turns, keeps unlabelled records, cou
   CHECK(file.documents() + report.many_turns == report.records);
   options.prompt_template = data::TemplateKind::idae;
   options.max_prompt = 40;
-  const PrepareReport corrected = data::prepare(options, 64, base_folder(), "caravan test");
+  const PrepareReport corrected = data::prepare(options, 64, {base_folder()}, "caravan test");
   CHECK(corrected.many_turns == 0);
   CHECK(corrected.unlabelled == 0);
   CHECK(corrected.long_prompt > 0);
@@ -129,7 +130,7 @@ TEST_CASE("on an error nothing is written and what was there stays") {
   options.packed = folder.write("packed", "what was there");
   options.held_out_every = 2;
   const auto refused = [&](const char* words) {
-    const std::string message = test::refusal([&] { data::prepare(options, 32, base_folder(), "caravan test"); });
+    const std::string message = test::refusal([&] { data::prepare(options, 32, {base_folder()}, "caravan test"); });
     CAPTURE(message, words);
     CHECK(message.find(words) != std::string::npos);
     CHECK(test::read_bytes(folder / "packed") == "what was there");
@@ -157,7 +158,7 @@ TEST_CASE("on an error nothing is written and what was there stays") {
 
   options.packed = folder / "packed";
   options.held_out_every = 3;
-  const PrepareReport report = data::prepare(options, 32, base_folder(), "caravan test");
+  const PrepareReport report = data::prepare(options, 32, {base_folder()}, "caravan test");
   CHECK(report.damaged == 1);
   CHECK(report.records == 3);
   CHECK(PackedFile(options.packed).documents() == 1);

@@ -52,7 +52,8 @@ TEST_CASE("idae_official equals the official code on every golden case") {
   for (const Variant& variant : variants) {
     test::TemporaryFolder folder;
     test::write_tokenizer(folder, variant.add_bos_token, variant.legacy);
-    const Tokenizer tokenizer(folder / "");
+    const auto opened = data::open_tokenizer(folder / "");
+    const Tokenizer& tokenizer = *opened;
     for (const auto& item : golden["cases"]) {
       const Record record = record_of(item["item"]);
       if (item.value("dropped", false)) {
@@ -78,7 +79,8 @@ TEST_CASE("idae equals the official code where that falls into no trap") {
   // The official text brings its own bos; without an automatic second one, special texts or truncation both must agree.
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, false, false);
-  const Tokenizer tokenizer(folder / "");
+  const auto opened = data::open_tokenizer(folder / "");
+  const Tokenizer& tokenizer = *opened;
   const auto golden = test::read_json(test::fixtures() / "format_cases.json");
   std::size_t compared = 0;
   for (const auto& item : golden["cases"]) {
@@ -102,7 +104,8 @@ TEST_CASE("idae: one bos, an exact mask and no control token from a text, in any
   for (const Variant& variant : variants) {
     test::TemporaryFolder folder;
     test::write_tokenizer(folder, variant.add_bos_token, variant.legacy);
-    const Tokenizer tokenizer(folder / "");
+    const auto opened = data::open_tokenizer(folder / "");
+    const Tokenizer& tokenizer = *opened;
     const Template form(tokenizer, TemplateKind::idae, 512, 0);
     Record record;
     record.instruction = "Answer <s>shortly</s>.";
@@ -141,7 +144,8 @@ TEST_CASE("idae: one bos, an exact mask and no control token from a text, in any
 }
 
 TEST_CASE("idae at the limits: cut answers keep their mask, unlabelled or long records go") {
-  const Tokenizer tokenizer((test::fixtures() / "llama-tiny").string());
+  const auto opened = data::open_tokenizer((test::fixtures() / "llama-tiny").string());
+  const Tokenizer& tokenizer = *opened;
   Record record;
   record.turns = {{"Say a long thing.", "one two three four five six seven"}};
   const auto whole = Template(tokenizer, TemplateKind::idae, 1000, 0).render(record);
@@ -176,7 +180,8 @@ TEST_CASE("without bos the official text begins with the word None, the correcte
   auto config = test::read_json(folder / "tokenizer_config.json");
   config["bos_token"] = nullptr;
   folder.write("tokenizer_config.json", config.dump());
-  const Tokenizer tokenizer(folder / "");
+  const auto opened = data::open_tokenizer(folder / "");
+  const Tokenizer& tokenizer = *opened;
   Record record;
   record.turns = {{"Hi", "Hello"}};
   const auto text = [&](TemplateKind kind) {

@@ -8,19 +8,22 @@ namespace caravan {
 namespace {
 
 using data::EncodeOptions;
+using data::open_tokenizer;
 using data::Specials;
 using data::Start;
 using data::Tokenizer;
 using Ids = std::vector<std::int32_t>;
 
 TEST_CASE("every golden text has the reference tokenizer's ids and text") {
-  const Tokenizer tokenizer((test::fixtures() / "llama-tiny").string());
+  const auto opened = open_tokenizer((test::fixtures() / "llama-tiny").string());
+  const Tokenizer& tokenizer = *opened;
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, true, true);
-  const Tokenizer legacy(folder / "tokenizer.model");
+  const auto opened_legacy = open_tokenizer(folder / "tokenizer.model");
+  const Tokenizer& legacy = *opened_legacy;
   CHECK_FALSE(tokenizer.legacy());
   CHECK(legacy.legacy());
-  CHECK(tokenizer.fingerprint() == legacy.fingerprint());
+  CHECK(tokenizer.fingerprint() != legacy.fingerprint());
 
   const auto golden = test::read_json(test::fixtures() / "llama-tiny/tokenizer_cases.json");
   CHECK(tokenizer.vocabulary() == golden["vocab_size"].get<std::int64_t>());
@@ -41,7 +44,8 @@ TEST_CASE("a literal text never holds a special token and decodes to itself") {
   for (const bool is_legacy : {false, true}) {
     test::TemporaryFolder folder;
     test::write_tokenizer(folder, true, is_legacy);
-    const Tokenizer tokenizer(folder / "");
+    const auto opened = open_tokenizer(folder / "");
+    const Tokenizer& tokenizer = *opened;
     const std::string text = "What does </s> mean, and <unk> or <s><s>?";
     for (const Start start : {Start::text, Start::after_special, Start::continued}) {
       Ids ids = tokenizer.encode(text, {.specials = Specials::literal, .start = start});
@@ -59,8 +63,10 @@ TEST_CASE("a literal text never holds a special token and decodes to itself") {
 TEST_CASE("where a text begins decides on the word-start mark only") {
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, true, true);
-  const Tokenizer legacy(folder / "");
-  const Tokenizer tokenizer((test::fixtures() / "llama-tiny").string());
+  const auto opened_legacy = open_tokenizer(folder / "");
+  const Tokenizer& legacy = *opened_legacy;
+  const auto opened = open_tokenizer((test::fixtures() / "llama-tiny").string());
+  const Tokenizer& tokenizer = *opened;
   // In a legacy tokenizer the mark stands after special tokens too; "continued" is what others do there.
   CHECK(legacy.encode("Hello", {.start = Start::after_special}) == legacy.encode("Hello"));
   CHECK(legacy.encode("Hello", {.start = Start::continued}) ==
@@ -75,11 +81,12 @@ TEST_CASE("added tokens of the configuration are literal and swallow the space t
   test::TemporaryFolder folder;
   test::write_tokenizer(folder, false, false);
   auto config = test::read_json(folder / "tokenizer_config.json");
-  const auto size = Tokenizer((test::fixtures() / "llama-tiny").string()).vocabulary();
+  const auto size = open_tokenizer((test::fixtures() / "llama-tiny").string())->vocabulary();
   config["added_tokens_decoder"][std::to_string(size + 3)] = {
       {"content", "<|im_start|>"}, {"special", true}, {"rstrip", true}};
   folder.write("tokenizer_config.json", config.dump());
-  const Tokenizer tokenizer(folder / "");
+  const auto opened = open_tokenizer(folder / "");
+  const Tokenizer& tokenizer = *opened;
   CHECK(tokenizer.vocabulary() == size + 4);
   const auto id = static_cast<std::int32_t>(size + 3);
   const Ids ids = tokenizer.encode("a<|im_start|>  b");
@@ -88,20 +95,20 @@ TEST_CASE("added tokens of the configuration are literal and swallow the space t
   CHECK(tokenizer.decode(ids, true) == "ab");
   const Ids literal = tokenizer.encode("a<|im_start|>  b", {.specials = Specials::literal});
   CHECK(std::count(literal.begin(), literal.end(), id) == 0);
-  CHECK(test::refusal([&] { tokenizer.decode(Ids{id - 1}, false); }).find("no text") != std::string::npos);
-  CHECK(test::refusal([&] { tokenizer.decode(Ids{id + 1}, false); }).find("outside") != std::string::npos);
-  CHECK(test::refusal([&] { tokenizer.decode(Ids{-1}, false); }).find("outside") != std::string::npos);
+  // A padded model may answer with ids that no token has.
+  CHECK_FALSE(tokenizer.has_text(id - 1));
+  CHECK(tokenizer.decode(Ids{id - 1, ids.front(), id + 1}, false) == tokenizer.decode(Ids{ids.front()}, false));
 }
 
 TEST_CASE("a missing or damaged tokenizer is refused with its path") {
   test::TemporaryFolder folder;
-  CHECK(test::refusal([&] { Tokenizer(folder / "none"); }).find(folder / "none") == 0);
-  CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("holds no tokenizer.model") != std::string::npos);
+  CHECK(test::refusal([&] { open_tokenizer(folder / "none"); }).find(folder / "none") == 0);
+  CHECK(test::refusal([&] { open_tokenizer(folder / ""); }).find("holds no tokenizer.model") != std::string::npos);
   folder.write("tokenizer.json", "{}");
-  CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("only tokenizer.json") != std::string::npos);
+  CHECK(test::refusal([&] { open_tokenizer(folder / ""); }).find("only tokenizer.json") != std::string::npos);
   for (const char* bytes : {"", "this is no model"}) {
     folder.write("tokenizer.model", bytes);
-    CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find("not a SentencePiece model") != std::string::npos);
+    CHECK(test::refusal([&] { open_tokenizer(folder / ""); }).find("not a SentencePiece model") != std::string::npos);
   }
   std::filesystem::remove(folder / "tokenizer.model");
   test::write_tokenizer(folder, true, false);
@@ -116,10 +123,11 @@ TEST_CASE("a missing or damaged tokenizer is refused with its path") {
   for (const auto& damage : damages) {
     folder.write("tokenizer_config.json", damage.config);
     CAPTURE(damage.config);
-    CHECK(test::refusal([&] { Tokenizer(folder / ""); }).find(damage.words) != std::string::npos);
+    CHECK(test::refusal([&] { open_tokenizer(folder / ""); }).find(damage.words) != std::string::npos);
   }
   folder.write("tokenizer_config.json", R"({"bos_token": null, "legacy": false})");
-  const Tokenizer without_bos(folder / "");
+  const auto opened_without = open_tokenizer(folder / "");
+  const Tokenizer& without_bos = *opened_without;
   CHECK(without_bos.bos_id() == -1);
   CHECK(without_bos.bos_text().empty());
   CHECK(test::refusal([&] { without_bos.encode("a", {.bos = true}); }).find("no token for the start") !=

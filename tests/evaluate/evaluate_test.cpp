@@ -140,7 +140,7 @@ TEST_CASE("generation and comparison send no more rows at a time than the contex
       work();
       return calls() - before;
     };
-    const auto generate = [&] { evaluate::generate_greedily(grid.context, decoder, prompt, 1, -1); };
+    const auto generate = [&] { evaluate::generate_greedily(grid.context, decoder, prompt, 1, {}); };
     const auto compare = [&] {
       evaluate::run_texts(grid.context, decoder, {prompt}, [](std::size_t, std::int64_t, const at::Tensor&) {});
     };
@@ -171,8 +171,8 @@ TEST_CASE("the greedy answer is the most likely token after the text, at every l
   const auto first = static_cast<std::ptrdiff_t>(std::find(expected.begin(), expected.end(), end) - expected.begin());
   const std::vector<std::int32_t> until_end(expected.begin(), expected.begin() + first);
   at_layouts(few_layouts(comm::make_world(60)->size()), [&](OnGrid& grid, const model::Decoder& decoder) {
-    const auto generate = [&](std::int64_t most, std::int32_t stop) {
-      return evaluate::generate_greedily(grid.context, decoder, prompt, most, stop);
+    const auto generate = [&](std::int64_t most, std::int32_t stop) {  // one of two
+      return evaluate::generate_greedily(grid.context, decoder, prompt, most, {absent, stop});
     };
     CHECK(generate(7, absent) == expected);
     CHECK(generate(2, absent) == std::vector<std::int32_t>(expected.begin(), expected.begin() + 2));

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "commands/start.hpp"
+#include "data/packed_file.hpp"
+#include "data/tokenizer.hpp"
+
+// One tokenizer from upcycle to export: data.tokenizer where it is set, else the one that upcycle put into step 0.
+namespace caravan::commands {
+
+/// The tokenizer of a stage that has a checkpoint. Throws (exit 2) as data::open_tokenizer does, and when the
+/// checkpoint says that it was trained on data of another one.
+std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start);
+
+/// The token that the checkpoint's answers were trained to end with; nothing for one of step 0.
+std::optional<std::int32_t> trained_eos(const Start& start, const data::Tokenizer& tokenizer);
+
+/// Throws (exit 2) when a packed file was made with another tokenizer, naming in what they differ, or has a token that
+/// the model does not have.
+void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& tokenizer, const Start& start);
+
+/// What upcycle looks at before its long work. Throws (exit 2) when data.tokenizer names nothing; warns of a tokenizer
+/// that prepare is going to refuse, since weights are upcycled without one.
+void check_tokenizer_of_base(const Session& session);
+
+/// Warns when step 0 is there and has another tokenizer than the base has now, where data.tokenizer does not say which
+/// one counts: prepare takes the base's, and the stages after it step 0's.
+void warn_of_other_tokenizer(const Session& session);
+
+}  // namespace caravan::commands

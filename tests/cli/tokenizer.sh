@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# One tokenizer from upcycle to export: all of its files travel, data.tokenizer counts in every stage, another one than
+# that of the data is refused by what differs, and the export says with which token answers were trained to end.
+. "$(dirname -- "${BASH_SOURCE[0]}")/../faults/common.sh"
+
+make_origin 2 2 1 1 1
+base=$work/base
+copy_base() {
+  rm -rf -- "$base" && cp -R -- "$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny" "$base" && chmod -R u+w -- "$base"
+}
+# with ARGUMENTS…: one start of the changed base in the folder of this part.
+with() {
+  local command=$1
+  shift
+  start "$command" "--model.base=$base" "--run.folder=$work/run" "--data.packed=$work/run.packed" --data.held_out_every=4 "$@"
+}
+# refuses COMMAND [ARGUMENTS…] -- FRAGMENT…
+refuses() {
+  local arguments=() ended=0
+  while [ "$1" != -- ]; do arguments+=("$1") && shift; done
+  shift
+  with "${arguments[@]}" || ended=$?
+  [ "$ended" -eq 2 ] || fail "${arguments[*]}: exit $ended instead of 2"
+  for fragment in "$@"; do expect_output "$fragment"; done
+}
+
+# Every file of the base's tokenizer reaches step 0 and the export.
+copy_base
+mkdir -- "$base/additional_chat_templates"
+for file in added_tokens.json chat_template.jinja additional_chat_templates/tool.jinja tokenization_own.py; do
+  echo '{}' >"$base/$file"
+done
+with upcycle || fail "upcycle ended with $?"
+with prepare || fail "prepare ended with $?"
+with train --train.warmup_steps=1 || fail "train ended with $?"
+with export "--export.folder=$work/export" || fail "export ended with $?"
+for file in tokenizer.model tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.jinja \
+  additional_chat_templates/tool.jinja tokenization_own.py generation_config.json; do
+  for to in "$work/run/checkpoints/step-00000000" "$work/export"; do
+    cmp -s -- "$base/$file" "$to/$file" || fail "$to has no $file, or another one"
+  done
+done
+grep -q '"eos_token_id": 2\b' "$work/export/config.json" || fail "config.json: $(grep eos "$work/export/config.json")"
+! grep -q 'answers were trained to end with' "$work/output" || fail "a warning of the base's own end token"
+
+# The base's configuration is edited after upcycle. prepare and a second upcycle warn, and train refuses the data.
+sed -i 's|"content":"</s>"|"content":"<unk>"|' -- "$base/tokenizer_config.json" "$base/special_tokens_map.json"
+sed -i 's|</s>|<unk>|' -- "$base/special_tokens_map.json"
+changed='eos_token is "<unk>" (id 0), but it was "</s>" (id 2)'
+rm -rf -- "$work/run/checkpoints/step-00000002"
+with prepare || fail "prepare after the change ended with $?"
+expect_output "$base has another tokenizer by now than $work/run/checkpoints/step-00000000"
+expect_output "$changed"
+with upcycle || fail "a second upcycle ended with $?"
+expect_output "$changed"
+refuses train --train.warmup_steps=1 -- "$work/run.packed was made with another tokenizer than $work/run/checkpoints/step-00000000/tokenizer.model" \
+  'eos_token is "</s>" (id 2), but it was "<unk>" (id 0)' 'set data.tokenizer'
+# Who says so goes on with it, and the export is of the tokenizer of the data.
+ours=("--data.tokenizer=$base")
+with train --train.warmup_steps=1 "${ours[@]}" || fail "train with data.tokenizer ended with $?"
+with evaluate "${ours[@]}" || fail "evaluate with data.tokenizer ended with $?"
+refuses evaluate -- "step-00000002 was trained on data of another tokenizer" 'eos_token is "</s>" (id 2), but it was "<unk>" (id 0)'
+refuses export "--export.folder=$work/no" -- "step-00000002 was trained on data of another tokenizer"
+with export "--export.folder=$work/other" "${ours[@]}" || fail "export with data.tokenizer ended with $?"
+cmp -s -- "$base/tokenizer_config.json" "$work/other/tokenizer_config.json" || fail "the export has not the tokenizer of the data"
+for file in config.json generation_config.json; do
+  grep -q '"eos_token_id": 0\b' "$work/other/$file" || fail "$file: $(grep eos "$work/other/$file")"
+  expect_output "$file: eos_token_id is 2, but answers were trained to end with 0; the export says 0"
+done
+
+# A base without a tokenizer: data.tokenizer is enough for every stage, and its files travel.
+rm -rf -- "$work/run" "$work/export"
+mkdir -- "$work/tokenizer" && mv -- "$base"/{tokenizer.model,tokenizer_config.json,special_tokens_map.json} "$work/tokenizer/"
+rm -- "$base/added_tokens.json"
+elsewhere=("--data.tokenizer=$work/tokenizer")
+refuses upcycle "--data.tokenizer=$work/none" -- "data.tokenizer = $work/none: no such folder"
+with upcycle || fail "upcycle without a tokenizer ended with $?"
+refuses prepare -- "$base: holds no tokenizer.model; set data.tokenizer"
+with prepare "${elsewhere[@]}" || fail "prepare with a tokenizer elsewhere ended with $?"
+refuses train --train.warmup_steps=1 -- "step-00000000: holds no tokenizer.model; set data.tokenizer"
+for stage in "train --train.warmup_steps=1" evaluate "export --export.folder=$work/export"; do
+  read -r -a words <<<"$stage"
+  with "${words[@]}" "${elsewhere[@]}" || fail "$stage with a tokenizer elsewhere ended with $?"
+done
+cmp -s -- "$work/tokenizer/tokenizer_config.json" "$work/export/tokenizer_config.json" || fail "the export has no tokenizer"
+rm -rf -- "$work/run"
+with upcycle "${elsewhere[@]}" || fail "upcycle with a tokenizer elsewhere ended with $?"
+cmp -s -- "$work/tokenizer/tokenizer.model" "$work/run/checkpoints/step-00000000/tokenizer.model" || fail "step 0 has no tokenizer"
+
+# What the model has no row for is refused before the work, if it is used.
+copy_base
+rows=$(sed -n 's/.*"vocab_size": *\([0-9]*\).*/\1/p' "$base/config.json")
+printf '{"<|im_end|>": %d}' "$rows" >"$base/added_tokens.json"
+with prepare || fail "prepare beside a token that is never used ended with $?"
+sed -i 's|</s>|<\|im_end\|>|' -- "$base/tokenizer_config.json" "$base/special_tokens_map.json"
+refuses prepare -- "$base/tokenizer.model: eos_token \"<|im_end|>\" has the id $rows, but the model in $base has $rows tokens"
+rm -- "$base/added_tokens.json"
+refuses prepare -- 'eos_token: "<|im_end|>" is neither in' 'nor an added token'
+copy_base
+printf '{"<|x|>": %d}' "$rows" >"$base/added_tokens.json"
+printf '{"instruction": "", "conversation": [{"input": "<|x|>", "output": "b"}]}\n%.0s' 1 2 3 4 5 >"$work/uses.jsonl"
+refuses prepare "--data.source=$work/uses.jsonl" --data.template=idae_official -- "$work/uses.jsonl:1" "\"<|x|>\", has the id $rows"
+say "one tokenizer from upcycle to export"
