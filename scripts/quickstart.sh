@@ -120,7 +120,7 @@ cat <<TEXT
 Where to look next:
   $run/metrics.jsonl   one line per step; "restart" counts the resumed starts
   $run/checkpoints/    build/caravan info on a step's folder says what is in it; so does h5dump -H on its master.h5
-  $run/export-step-…/  the Hugging Face model, with a README.md of its own
+  $run/export-step-…/  the Hugging Face model; its README.md has the code that chats with it in transformers
   $config         the settings; build/caravan --help explains each
   docs/architecture.md          how it was done
   README.md                     a first run of your own, on a real model

@@ -6,6 +6,7 @@
 #include "comm/agreement.hpp"
 #include "comm/start_watchdog.hpp"
 #include "commands/run_tokenizer.hpp"
+#include "convert/chat_template.hpp"
 #include "convert/export_adapter.hpp"
 #include "convert/export_card.hpp"
 #include "convert/export_folder.hpp"
@@ -13,6 +14,7 @@
 #include "core/log.hpp"
 #include "core/random.hpp"
 #include "core/text.hpp"
+#include "data/chat_template.hpp"
 #include "evaluate/compare.hpp"
 #include "family/families.hpp"
 #include "family/hugging_face_source.hpp"
@@ -188,11 +190,36 @@ core::DType dtype_of(const Session& session, const Start& start) {
   return session.config.export_.merge ? start.spec.dtype : core::DType::f32;
 }
 
+/// The chat template of what the model was trained on; empty where the checkpoint does not say.
+std::string trained_template(const Start& start, const data::Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return "";  // at step 0
+  const nlohmann::json packed = start.reader->state().value("packed", nlohmann::json::object());
+  const std::string name = packed.value("template", "");
+  const auto kinds = spellings(data::TemplateKind{});
+  const auto kind = std::find(kinds.begin(), kinds.end(), name);
+  if (kind == kinds.end()) return "";
+  return data::chat_template(static_cast<data::TemplateKind>(kind - kinds.begin()), *tokenizer);
+}
+
+/// The folder that says on what terms the base may be used: step 0, or the base where an earlier version made step 0.
+fs::path folder_of_terms(const Session& session, const Start& start, const std::string& base) {
+  if (!convert::license_of(start.store).id.empty() || !convert::files_of_terms(start.store).empty()) return start.store;
+  for (const std::string& folder : {session.config.model.base, base}) {
+    if (!folder.empty() && fs::is_directory(folder)) return folder;
+  }
+  return start.store;
+}
+
+double expert_dropout_of(const Session& session, const nlohmann::json& settings) {
+  return settings.value("train", nlohmann::json::object()).value("expert_dropout", session.config.train.expert_dropout);
+}
+
 convert::ExportCard card_of(const Session& session, const Start& start) {
   convert::ExportCard card;
   card.spec = start.spec;
   card.dtype = dtype_of(session, start);
   card.merged = session.config.export_.merge;
+  card.format = session.config.export_.format;
   card.checkpoint = start.folder.string();
   card.step = start.reader->step();
   card.settings = start.reader->state().value("config", nlohmann::json::object());
@@ -203,18 +230,52 @@ convert::ExportCard card_of(const Session& session, const Start& start) {
   return card;
 }
 
+/// What stands beside the weights and comes from the base's folder. One rank's to find out.
+struct FromBase {
+  std::string chat_template;  // of the training, for the base's tokenizer
+  fs::path terms;
+};
+
+FromBase find_in_base(const Session& session, const Start& start, const data::Tokenizer* tokenizer,
+                      convert::ExportCard& card) {
+  FromBase found;
+  comm::on_all_ranks(session.world, [&] {
+    if (!session.first()) return;
+    found = {trained_template(start, tokenizer), folder_of_terms(session, start, card.base)};
+    fs::path files = data::tokenizer_path(session.config.data, start.store.string());
+    if (!fs::is_directory(files)) files = files.parent_path();
+    card.chat = card.merged ? convert::chat_template_report(found.chat_template, convert::chat_template_in(files))
+                            : convert::adapter_chat_template_report(found.chat_template);
+    card.license = convert::license_of(found.terms);
+    card.terms = convert::files_of_terms(found.terms);
+    core::log(card.chat);
+    if (!card.license.id.empty()) return;
+    core::log_warning(core::concat("neither README.md nor a LICENSE file of ", card.base,
+                                   " says on what terms it may be used; README.md of the export has no license: add "
+                                   "one before you share it"));
+  });
+  return found;
+}
+
 convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
-                                   const data::Tokenizer* tokenizer, const fs::path& folder) {
+                                   const data::Tokenizer* tokenizer, const FromBase& from_base,
+                                   const fs::path& folder) {
   if (card.merged) {
     const convert::CompanionSources companions{start.store,
                                                data::tokenizer_path(session.config.data, start.store.string()),
                                                tokenizer ? trained_eos(start, *tokenizer) : std::nullopt};
-    return convert::write_model_folder(session.world, {*start.reader, start.spec, companions, card.dtype, folder});
+    const convert::ExportedAs as{card.dtype, card.format, expert_dropout_of(session, card.settings)};
+    convert::ExportRequest request{*start.reader, start.spec, companions, as, folder};
+    request.chat_template = from_base.chat_template;
+    request.terms = from_base.terms;
+    return convert::write_model_folder(session.world, request);
   }
   const double dropout =
       card.settings.value("lora", nlohmann::json::object()).value("dropout", session.config.lora.dropout);
-  return convert::write_adapter_folder(session.world,
-                                       {*start.reader, start.spec, card.base, dropout, card.dtype, folder});
+  convert::AdapterRequest request{*start.reader, start.spec, card.base, dropout, card.dtype, folder};
+  request.chat_template = from_base.chat_template;
+  request.terms = from_base.terms;
+  return convert::write_adapter_folder(session.world, request);
 }
 
 void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
@@ -245,8 +306,9 @@ int export_checkpoint(const Session& session) {
 
   convert::ExportCard card = card_of(session, start);
   if (base) card.base = base->folder;
+  const FromBase from_base = find_in_base(session, start, tokenizer.get(), card);
   convert::ExportFolder target(session.world, folder);
-  const convert::ExportReport report = write_folder(session, start, card, tokenizer.get(), target.staging());
+  const convert::ExportReport report = write_folder(session, start, card, tokenizer.get(), from_base, target.staging());
   core::log("exported ", start.folder.string(), " (step ", card.step, "): ", report.elements, " parameters as ",
             core::name_of(card.dtype), ", ", core::format_bytes(report.bytes), " in ", report.shards,
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));

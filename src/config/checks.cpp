@@ -32,6 +32,9 @@ void check_evaluate(const Config& config, core::Complaints& complaints) {
   config.checkpoint.check(complaints);
 }
 
-void check_export(const Config& config, core::Complaints& complaints) { config.checkpoint.check(complaints); }
+void check_export(const Config& config, core::Complaints& complaints) {
+  config.checkpoint.check(complaints);
+  config.export_.check(complaints);
+}
 
 }  // namespace caravan::config

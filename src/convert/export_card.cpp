@@ -48,10 +48,11 @@ std::string lora_text(const ExportCard& card) {
                             : concat("; the weights are W + ", lora.scale(), " · B · A.\n"));
 }
 
-std::string rope_text(const family::ModelSpec& spec) {
-  std::string text =
-      concat("config.json has rope_theta = ", spec.rotary.theta, ", and the model was trained with that.");
-  if (spec.rotary.theta != 10000 && family::family_of(spec.model_type).crafted == "camelidae") {
+std::string rope_text(const ExportCard& card) {
+  const double theta = card.spec.rotary.theta;
+  std::string text = concat("config.json has rope_theta = ", theta, ", and the model was trained with that.");
+  if (card.format == ExportFormat::official && theta != 10000 &&
+      family::family_of(card.spec.model_type).crafted == "camelidae") {
     text +=
         " **The official Camelidae class ignores the field and always computes with 10000**, which gives other "
         "results than this model was trained for. Caravan honours the field (model.rope_theta overrides it).";
@@ -59,9 +60,8 @@ std::string rope_text(const family::ModelSpec& spec) {
   return text + "\n";
 }
 
-// How to load a whole model: by the class that its family's authors published, if any.
-std::string class_text(const family::ModelSpec& spec) {
-  const family::Family& family = family::family_of(spec.model_type);
+// How to load a whole model by the class that its family's authors published, if any.
+std::string official_class_text(const family::Family& family) {
   const std::string stock = concat("transformers' own ", family.architecture, " would leave the adapters out.\n\n");
   if (family.auto_config.empty()) {
     return concat("No class for transformers is published for ", family.crafted, "; ", stock);
@@ -72,12 +72,61 @@ std::string class_text(const family::ModelSpec& spec) {
                 stock);
 }
 
-std::string files_text(const ExportCard& card) {
-  if (card.merged) {
-    return concat("Tensors are ", core::name_of(card.dtype),
-                  " safetensors under the official names; the tokenizer is the dense model's. ", class_text(card.spec),
-                  rope_text(card.spec));
+constexpr const char* chat_code = R"(
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this one
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+chat = [{"role": "user", "content": "Write a haiku about the sea."}]
+prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))
+```
+
+)";
+
+std::string whole_model_text(const ExportCard& card) {
+  std::string text =
+      concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; the tokenizer is the ",
+             "dense model's. ", card.chat, card.chat.empty() ? "" : " ");
+  if (card.format == ExportFormat::official) {
+    text += official_class_text(family::family_of(card.spec.model_type));
+  } else {
+    text +=
+        "transformers 4.44 and later load the folder with the classes that it holds, configuration_pesc.py and "
+        "modeling_pesc.py, and vLLM does with --trust-remote-code:\n";
+    text += chat_code;
   }
+  return text + rope_text(card);
+}
+
+// Python that loads base, mixture and LoRA; a test runs it.
+std::string adapter_code(const ExportCard& card) {
+  const std::string classes = family::family_of(card.spec.model_type).classes;
+  std::string code =
+      concat("```python\nimport json\nfrom glob import glob\n\n", card.spec.lora ? "from peft import PeftModel\n" : "",
+             R"(from safetensors.torch import load_file
+from transformers.dynamic_module_utils import get_class_from_dynamic_module as class_of
+
+folder = "."  # this one
+base = )",
+             json(card.base).dump(-1, ' ', false, json::error_handler_t::replace), R"(
+Config = class_of("configuration_pesc.)",
+             classes, R"(Config", folder)
+Model = class_of("modeling_pesc.)",
+             classes, R"(ForCausalLM", folder)
+mixture = json.load(open(f"{folder}/pesc/config.json"))
+config = Config(**{**Config.get_config_dict(base)[0], **mixture})
+model = Model.from_pretrained(base, config=config)  # it says that the mixture is missing, which comes now
+for file in glob(f"{folder}/pesc/*.safetensors"):
+    assert not model.load_state_dict(load_file(file), strict=False).unexpected_keys
+)");
+  if (card.spec.lora) code += "model = PeftModel.from_pretrained(model, folder)\n";
+  return code + "```\n\n";
+}
+
+std::string adapter_text(const ExportCard& card) {
   std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors; the base is not among them.\n\n");
   if (card.spec.lora) {
     text += concat("- adapter_config.json, adapter_model.safetensors: LoRA, for PeftModel.from_pretrained on ",
@@ -86,11 +135,42 @@ std::string files_text(const ExportCard& card) {
   if (card.spec.pesc) {
     text +=
         "- pesc/config.json, pesc/model.safetensors: routers and adapters, which PEFT does not know and leaves out, "
-        "under the names that they have in a whole model\n";
+        "under the names that they have in a whole model\n"
+        "- configuration_pesc.py, modeling_pesc.py: the classes that compute them, for transformers 4.44 and later\n\n";
+    text += "Base, mixture and LoRA together, which is the whole model:\n\n" + adapter_code(card);
   }
+  if (!card.chat.empty()) text += card.chat + "\n";
   return text +
          "\nCaravan takes base and adapter together: caravan upcycle with model.base and model.adapter, caravan "
          "verify with --model and --adapter.\n";
+}
+
+// The head of a card on the Hugging Face Hub, in YAML. Texts are quoted as JSON, which YAML includes.
+std::string head_text(const ExportCard& card) {
+  std::string head = "---\n";
+  const auto line = [&](const char* key, const std::string& value) {
+    if (value.empty()) return;
+    head += concat(key, ": ", json(value).dump(-1, ' ', false, json::error_handler_t::replace), "\n");
+  };
+  line("license", card.license.id);
+  line("license_name", card.license.name);
+  line("license_link", card.license.link);
+  line("library_name", card.merged ? "transformers" : "peft");
+  line("pipeline_tag", "text-generation");
+  return head + "---\n";
+}
+
+std::string terms_text(const ExportCard& card) {
+  std::string text;
+  if (card.license.id.empty()) {
+    text = "The base's folder did not say under which license it is; find that out before you share this model.\n";
+  } else {
+    text = concat("The base's license is ", card.license.id,
+                  card.license.name.empty() ? "" : concat(" (", card.license.name, ")"),
+                  ", which holds for what is made from it, too.\n");
+  }
+  if (!card.terms.empty()) text += concat("From its folder: ", core::join(card.terms), ".\n");
+  return text;
 }
 
 }  // namespace
@@ -98,7 +178,7 @@ std::string files_text(const ExportCard& card) {
 std::string card_text(const ExportCard& card) {
   const family::Pesc pesc = card.spec.pesc.value_or(family::Pesc{});
   return concat(
-      "# A mixture of experts from ", std::filesystem::path(card.base).filename().string(), "\n\n",
+      head_text(card), "# A mixture of experts from ", std::filesystem::path(card.base).filename().string(), "\n\n",
       card.verified ? "" : "**Unverified: the check below found a difference. Do not use this folder.**\n\n",
       "A dense model, ", card.base, ", with ", pesc.experts, " adapters of dimension ", pesc.adapter_dim,
       " behind every feed-forward block, of which a router chooses ", pesc.topk, " for each token (scaling ",
@@ -106,8 +186,9 @@ std::string card_text(const ExportCard& card) {
       "): parameter-efficient sparsity crafting (Wu et al., EMNLP 2024). Written by Caravan from the checkpoint of "
       "step ",
       card.step, ", ", card.checkpoint, ".\n\n## Training\n", training_text(card), "\n", lora_text(card),
-      "\n## Files\n", files_text(card), "\n## Check\n", card.verified ? "Verified. " : "**Not verified.** ", card.check,
-      "\n\n## Program\n", card.program, "\n");
+      "\n## Files\n", card.merged ? whole_model_text(card) : adapter_text(card), "\n## License\n", terms_text(card),
+      "\n## Check\n", card.verified ? "Verified. " : "**Not verified.** ", card.check, "\n\n## Program\n", card.program,
+      "\n");
 }
 
 std::string unverified_text(const ExportCard& card) {

@@ -1,20 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/export_folder.hpp"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "comm/agreement.hpp"
 #include "core/error.hpp"
+#include "core/text.hpp"
 #include "io/atomic_file.hpp"
 
 namespace caravan::convert {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// What a user who wants to export again may be about to lose.
+std::string what_is_in(const fs::path& folder) {
+  for (const char* name : {"config.json", "adapter_config.json"}) {
+    if (fs::exists(folder / name)) return core::concat("holds a model already (", name, ")");
+  }
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  if (names.size() > 3) names = {names[0], names[1], core::concat(names.size() - 2, " more")};
+  return core::concat("is not empty (it holds ", core::join(names), ")");
+}
+
+}  // namespace
+
 void ExportFolder::require_free(const fs::path& folder) {
   const fs::path path = run::without_last_slash(folder);
   if (!fs::exists(path)) return;
   if (!fs::is_directory(path)) core::bad_input(path.string(), " is a file; choose another export.folder");
   if (!fs::is_empty(path)) {
-    core::bad_input(path.string(), " is not empty; choose another export.folder, or remove what is in it");
+    core::bad_input(path.string(), " ", what_is_in(path),
+                    "; nothing is replaced: choose another export.folder, or remove what is in it");
   }
 }
 

@@ -32,11 +32,17 @@ struct UpcycleOptions {
 enum class ExportType : std::uint8_t { automatic, float32, bfloat16, float16 };
 constexpr std::array<std::string_view, 4> spellings(ExportType) { return {"auto", "float32", "bfloat16", "float16"}; }
 
+/// Classes that an exported folder names. pesc: our own, which the folder carries, for transformers 4.44 and later and
+/// vLLM. official: those of the Camelidae and Sparsetral authors, which the folder does not carry.
+enum class ExportFormat : std::uint8_t { pesc, official };
+constexpr std::array<std::string_view, 2> spellings(ExportFormat) { return {"pesc", "official"}; }
+
 /// Section [export]: the Hugging Face folder that a checkpoint becomes.
 struct ExportOptions {
   std::string folder;
   bool merge = true;
   ExportType dtype = ExportType::automatic;
+  ExportFormat format = ExportFormat::pesc;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -49,6 +55,16 @@ struct ExportOptions {
     visit("dtype", dtype, core::choice(),
           "element type of the exported tensors; auto: torch_dtype of the base model, or float32 when export.merge = "
           "false");
+    visit(
+        "format", format, core::choice(),
+        "classes that load the folder; pesc: files in the folder, for transformers 4.44 and later and vLLM; official: "
+        "the files that the authors of Camelidae and Sparsetral published, which the folder does not hold");
+  }
+
+  void check(core::Complaints& complaints) const {
+    if (!merge && format == ExportFormat::official) {
+      complaints.add("export.format = official is for whole models; with export.merge = false, leave it at pesc");
+    }
   }
 };
 

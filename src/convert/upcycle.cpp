@@ -16,6 +16,7 @@
 #include "convert/base_tensors.hpp"
 #include "convert/byte_progress.hpp"
 #include "convert/companions.hpp"
+#include "convert/terms.hpp"
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "core/log.hpp"
@@ -188,6 +189,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
       shard.failure = comm::attempt([&] {  // commit tells all ranks
         folder->require_ours();
         write_companions({request.base, request.tokenizer}, request.folder, config);
+        keep_terms(request.base, request.folder);
       });
     }
     checkpoint::commit(world, save, shard);

@@ -11,10 +11,10 @@ namespace {
 
 const std::vector<Family>& families() {
   static const std::vector<Family> all{
-      {"llama", "camelidae", "expert_", "LlamaForCausalLM", "configuration_camelidae.CamelidaeConfig",
+      {"llama", "camelidae", "expert_", "LlamaForCausalLM", "Camelidae", "configuration_camelidae.CamelidaeConfig",
        "modeling_camelidae.LlamaForCausalLM"},
-      {"qwen2", "qwen2idae", "expert_", "Qwen2ForCausalLM", "", ""},
-      {"mistral", "sparsetral", "", "MistralForCausalLM", "configuration_sparsetral.SparsetralConfig",
+      {"qwen2", "qwen2idae", "expert_", "Qwen2ForCausalLM", "Qwen2idae", "", ""},
+      {"mistral", "sparsetral", "", "MistralForCausalLM", "Sparsetral", "configuration_sparsetral.SparsetralConfig",
        "modeling_sparsetral.MistralForCausalLM"},
   };
   return all;

@@ -11,7 +11,8 @@ struct Family {
   std::string dense;          // model_type of the base
   std::string crafted;        // model_type with adapters
   std::string expert_prefix;  // of an expert's number in "…moe_adapter.experts.{prefix}{e}.adapter_down.weight"
-  std::string architecture;   // class in transformers
+  std::string architecture;   // class of the base in transformers
+  std::string classes;        // "Camelidae": begins the names of our own classes of a crafted model
   std::string auto_config;    // auto_map of a crafted model: the official repository's classes; empty: none published
   std::string auto_model;
 };

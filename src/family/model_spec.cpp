@@ -194,7 +194,7 @@ std::optional<Pesc> read_pesc(const ConfigFields& fields) {
 void warn_of_camelidae_rope(const ConfigFields& fields, double file_theta, double theta) {
   const auto& json = fields.json();
   if (!json.contains("auto_map") || theta == 10000) return;
-  if (core::json_text(json.at("auto_map")).find("camelidae") == std::string::npos) return;
+  if (core::json_text(json.at("auto_map")).find("modeling_camelidae") == std::string::npos) return;
   core::log_warning(core::concat(fields.file(), ": rope_theta = ", file_theta,
                                  ", but its auto_map names the Camelidae class, which always computes with 10000; "
                                  "this program computes with ",

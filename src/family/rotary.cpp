@@ -118,6 +118,19 @@ void set_rotary_base(nlohmann::json& config, double theta) {
   (inside ? config[place] : config)["rope_theta"] = theta;
 }
 
+void write_rotary(nlohmann::json& config, double theta) {
+  const char* place = place_of_scaling(config);
+  nlohmann::json scaling = place == nullptr ? nlohmann::json::object() : config[place];
+  for (const char* key : {"rope_theta", "partial_rotary_factor"}) scaling.erase(key);
+  if (!scaling.contains("rope_type")) scaling["rope_type"] = scaling.value("type", "default");
+  const bool newer = config.contains(parameters_field) && !config[parameters_field].is_null();
+  config["rope_theta"] = theta;
+  config[scaling_field] = scaling["rope_type"] == "default" ? nlohmann::json() : scaling;
+  if (!newer) return;
+  config[parameters_field] = std::move(scaling);
+  config[parameters_field]["rope_theta"] = theta;
+}
+
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,
                                        std::int64_t length) {
   if (!rotary.scaling) return plain_frequencies(rotary.theta, head_dim);

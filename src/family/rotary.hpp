@@ -43,6 +43,9 @@ struct Rotary {
 Rotary read_rotary(const ConfigFields& fields, std::int64_t max_positions);
 /// Puts the base where read_rotary takes it from.
 void set_rotary_base(nlohmann::json& config, double theta);
+/// Writes what every version of transformers reads alike, in place of what is there: rope_theta and rope_scaling, where
+/// version 4 looks, and the same again in rope_parameters, where the configuration has that.
+void write_rotary(nlohmann::json& config, double theta);
 
 /// inv_freq of transformers: head_dim / 2 values in fp32. length: tokens of the document.
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,

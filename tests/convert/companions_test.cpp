@@ -44,8 +44,9 @@ TEST_CASE("tokenizer files come from one folder, whatever the other has") {
   CHECK(test::read_bytes(to / "tokenizer_config.json") == "other");
   CHECK(test::read_bytes(to / "generation_config.json") == "{}");
   for (const char* name : {"added_tokens.json", "chat_template.jinja", "own.model"}) CHECK_FALSE(fs::exists(to / name));
-  CHECK(test::refusal([&] { convert::write_companions({base / "", other / "none"}, to / "", "{}"); })
-            .find("set data.tokenizer") != std::string::npos);
+  CHECK(test::refusal([&] {
+          convert::write_companions({base / "", other / "none"}, to / "", "{}");
+        }).find("set data.tokenizer") != std::string::npos);
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ TEST_CASE("the card says what was trained from what, with which settings and res
   for (const char* part : {"from Llama-2-7b-hf", "models/Llama-2-7b-hf", "8 adapters of dimension 512", "step-00000120",
                            "120 steps", "- data.source: idae.json", "- train.lr: 0.0002", "- train.batch: 128",
                            "- train.warmup_ratio: 0.03", "LoRA of rank 64 and alpha 16 on q_proj and v_proj",
-                           "bfloat16", "rope_theta = 10000", "Verified. They are the same.", "caravan 1.2.3"}) {
+                           "bfloat16", "rope_theta = 10000", "Verified. They are the same.", "caravan 1.2.3",
+                           "configuration_pesc.py", "modeling_pesc.py", "trust_remote_code=True"}) {
     INFO(part);
     CHECK(has(text, part));
   }
@@ -64,6 +65,7 @@ TEST_CASE("the card warns of an ignored rope_theta, an untrained model and a dif
   other.step = 0;
   other.verified = false;
   other.check = "They differ by 3.";
+  other.format = convert::ExportFormat::official;
   const std::string text = convert::card_text(other);
   for (const char* part :
        {"rope_theta = 5000000", "ignores the field and always computes with 10000", "model.rope_theta",
@@ -72,11 +74,28 @@ TEST_CASE("the card warns of an ignored rope_theta, an untrained model and a dif
     CHECK(has(text, part));
   }
   CHECK(has(convert::unverified_text(other), "They differ by 3."));
+  other.format = convert::ExportFormat::pesc;  // our own class does not ignore it
+  CHECK_FALSE(has(convert::card_text(other), "ignores the field"));
 }
 
-TEST_CASE("the card names the class of the family, or says that there is none") {
-  CHECK(has(convert::card_text(card()), "put their configuration_camelidae.py and modeling_camelidae.py beside"));
+TEST_CASE("the head of the card has the base's license, if it is known") {
+  convert::ExportCard known = card();
+  known.license = {"other", "tongyi", "LICENSE"};
+  known.terms = {"LICENSE", "NOTICE"};
+  const std::string text = convert::card_text(known);
+  CHECK(
+      text.starts_with("---\nlicense: \"other\"\nlicense_name: \"tongyi\"\nlicense_link: \"LICENSE\"\nlibrary_name: "
+                       "\"transformers\"\n"));
+  CHECK(has(text, "license is other (tongyi)"));
+  CHECK(has(text, "From its folder: LICENSE and NOTICE."));
+  CHECK_FALSE(has(convert::card_text(card()), "\nlicense:"));
+  CHECK(has(convert::card_text(card()), "did not say under which license"));
+}
+
+TEST_CASE("the card of the official format names its class, or says that there is none") {
   convert::ExportCard other = card();
+  other.format = convert::ExportFormat::official;
+  CHECK(has(convert::card_text(other), "put their configuration_camelidae.py and modeling_camelidae.py beside"));
   other.spec.model_type = "sparsetral";
   CHECK(has(convert::card_text(other), "put their configuration_sparsetral.py and modeling_sparsetral.py beside"));
   CHECK(has(convert::card_text(other), "transformers' own MistralForCausalLM would leave the adapters out"));
@@ -91,9 +110,11 @@ TEST_CASE("the card of an adapter says what belongs to it and claims no merged w
   adapter.spec.lora->rank_stabilised = true;
   const std::string text = convert::card_text(adapter);
   // alpha / √rank = 16 / 8
-  for (const char* part : {"rank 64 and alpha 16, rank-stabilised, on q_proj and v_proj", "W + 2 · B · A",
-                           "PeftModel.from_pretrained on models/Llama-2-7b-hf", "pesc/model.safetensors",
-                           "Verified. They are the same."}) {
+  for (const char* part :
+       {"rank 64 and alpha 16, rank-stabilised, on q_proj and v_proj", "W + 2 · B · A",
+        "PeftModel.from_pretrained on models/Llama-2-7b-hf", "pesc/model.safetensors", "Verified. They are the same.",
+        "library_name: \"peft\"", "class_of(\"modeling_pesc.CamelidaeForCausalLM\", folder)",
+        "base = \"models/Llama-2-7b-hf\"", "model = PeftModel.from_pretrained(model, folder)"}) {
     INFO(part);
     CHECK(has(text, part));
   }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "convert/export_folder.hpp"
+#include "convert/transformers_classes.hpp"
 #include "family/hugging_face_source.hpp"
 #include "tests/convert/trained.hpp"
 
@@ -21,7 +22,7 @@ convert::ExportReport write(Trained& run, comm::Communicator& ranks, const std::
                             std::uint64_t shard_bytes = convert::default_shard_bytes) {
   convert::ExportFolder target(ranks, run.folder / name);
   const auto report =
-      convert::write_model_folder(ranks, {*run.reader, run.spec, {run.store}, dtype, target.staging(), shard_bytes});
+      convert::write_model_folder(ranks, {*run.reader, run.spec, {run.store}, {dtype}, target.staging(), shard_bytes});
   target.commit();
   return report;
 }
@@ -32,7 +33,7 @@ void expect_merged(Trained& run) {
   CHECK(report.shards == 1);
   const fs::path out = run.folder / "out";
   const family::ModelSpec spec = family::read_model_spec(out.string());
-  CHECK(spec == convert::exported_spec(run.spec, core::DType::f32));
+  CHECK(spec == convert::exported_spec(run.spec, {core::DType::f32}));
   // Opening compares every name and shape with the family's table, which the golden test of camelidae holds.
   const family::HuggingFaceSource files(out.string(), spec);
   CHECK(io::SafetensorsFile(out / "model.safetensors").metadata().at("format") == "pt");
@@ -78,16 +79,18 @@ TEST_CASE("rank-stabilised LoRA is merged with its scale, under other families' 
   expect_merged(run);
 }
 
-TEST_CASE("config.json is what the official class reads, and the tokenizer comes along") {
+TEST_CASE("the folder holds the classes that load it, and the tokenizer") {
   Trained run;
   write(run, *run.world, "out", core::DType::bf16);
   const auto files = files_of(run.folder / "out");
   const auto config = nlohmann::json::parse(files.at("config.json"));
-  CHECK(config.at("auto_map").at("AutoConfig") == "configuration_camelidae.CamelidaeConfig");
-  CHECK(config.at("auto_map").at("AutoModelForCausalLM") == "modeling_camelidae.LlamaForCausalLM");
+  CHECK(config.at("auto_map").at("AutoConfig") == "configuration_pesc.CamelidaeConfig");
   CHECK(config.at("torch_dtype") == "bfloat16");
   CHECK(config.at("num_experts") == run.spec.pesc->experts);
   CHECK_FALSE(config.contains("caravan"));
+  for (const convert::ClassFile& file : convert::transformers_classes()) {
+    CHECK(files.at(std::string(file.name)) == file.text);
+  }
   const fs::path base = family::fixture("llama-tiny");
   for (const char* name : {"tokenizer.model", "tokenizer_config.json"}) {
     CHECK(files.at(name) == io::read_file(base / name));
@@ -112,7 +115,7 @@ TEST_CASE("the files are the same on any number of ranks, and shards match their
           report.bytes);
     // Each value is the fp32 export's, rounded once.
     write(run, *alone, "whole", core::DType::f32);
-    const auto spec = convert::exported_spec(run.spec, core::DType::f32);
+    const auto spec = convert::exported_spec(run.spec, {core::DType::f32});
     const family::HuggingFaceSource rounded((run.folder / "together").string(), spec);
     const family::HuggingFaceSource whole((run.folder / "whole").string(), spec);
     for (const auto& parameter : family::parameter_specs(spec)) {
@@ -142,7 +145,8 @@ TEST_CASE("a folder that is in use is refused, and nothing is left of a failed e
   const auto refused = [&](const std::string& name, core::DType dtype) {
     return error_of([&] { write(run, *run.world, name, dtype); });
   };
-  CHECK(has(refused("full", core::DType::f32), (run.folder / "full").string() + " is not empty"));
+  CHECK(has(refused("full", core::DType::f32),
+            (run.folder / "full").string() + " is not empty (it holds notes.txt); nothing is replaced"));
   CHECK(has(refused("file", core::DType::f32), (run.folder / "file").string() + " is a file"));
 
   const std::string name = "model.layers.1.mlp.down_proj.lora_B.weight";
@@ -157,8 +161,12 @@ TEST_CASE("a folder that is in use is refused, and nothing is left of a failed e
   CHECK(names() == after);
   run.world->barrier("test listing");
 
-  // An empty folder is taken, and so is the place of a process that was killed.
+  // A model is not replaced by another one.
   run.reader.emplace(checkpoint::step_folder(run.folder, 5));
+  CHECK(has(refused("model", core::DType::f32), "no error"));
+  CHECK(has(refused("model", core::DType::bf16), (run.folder / "model").string() + " holds a model already (config"));
+
+  // An empty folder is taken, and so is the place of a process that was killed.
   if (run.world->rank() == 0) {
     fs::create_directories(run.folder / "empty.unfinished");
     std::ofstream(run.folder / "empty.unfinished" / "model-00001-of-00009.safetensors") << "half\n";

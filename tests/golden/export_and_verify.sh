@@ -74,7 +74,16 @@ for layout in '1 1 1' '2 2 1' '2 1 2' '4 2 2'; do
     cmp -- "$work/export-1-1-1/$file" "$out/$file" || fail "$out/$file differs from that of one rank"
   done
 done
-refused 2 export "$config" "--export.folder=$work/export-1-1-1" -- "$work/export-1-1-1 is not empty"
+refused 2 export "$config" "--export.folder=$work/export-1-1-1" -- "$work/export-1-1-1 holds a model already (config.json)" "choose another export.folder"
+for file in configuration_pesc.py modeling_pesc.py; do
+  cmp -- "$CARAVAN_SOURCE/src/convert/transformers/$file" "$work/export-1-1-1/$file" || fail "$file is not the source's"
+done
+grep -qF '"chat_template": "{{ bos_token }}' "$work/export-1-1-1/tokenizer_config.json" || fail "no chat template"
+expect 0 1 export "$config" --export.format=official "--export.folder=$work/official"
+expect_output 'README.md of the export has no license'
+grep -qF 'modeling_camelidae.LlamaForCausalLM' "$work/official/config.json" || fail "the official format names other classes"
+[ ! -e "$work/official/modeling_pesc.py" ] || fail "the official format has our classes"
+refused 1 export "$config" --export.format=official --export.merge=false -- "export.format = official is for whole models"
 refused 1 export "$config" --checkpoint.step=77 -- step-00000077
 refused 1 export "$config" --export.dtype=int8 -- export.dtype
 expect 0 1 export "$config" --checkpoint.step=0 --export.dtype=bfloat16
@@ -92,6 +101,7 @@ refused 1 verify "--model=$work/origin" "--reference=$base_reference" -- "$work/
 # byte of an fp32 number holds the sign and the exponent's upper bits: one less there is a quarter.
 cp -R -- "$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny" "$work/faint"
 chmod -R u+w -- "$work/faint"
+printf 'Apache License\nVersion 2.0\n' >"$work/faint/LICENSE"
 file=$work/faint/model.safetensors
 length=$(od -An -tu8 -N 8 -- "$file" | tr -d ' ')
 range=$(head -c $((8 + length)) -- "$file" | tail -c "$length" |
@@ -110,7 +120,10 @@ expect_output 'it is marked UNVERIFIED'
 out=$work/faint-run/export-step-00000000
 grep -qF 'maximum absolute difference' "$out/UNVERIFIED" || fail "UNVERIFIED does not say why"
 grep -qF '**Not verified.**' "$out/README.md" || fail "the README says that it is verified"
+rm -- "$work/faint/LICENSE"  # step 0 keeps it
 expect 0 2 export "$config" --export.dtype=bfloat16 "--export.folder=$work/faint-bfloat16"
+grep -q 'Version 2.0' "$work/faint-bfloat16/LICENSE" || fail "the license is not in the export"
+grep -qx 'license: "apache-2.0"' "$work/faint-bfloat16/README.md" || fail "the README has no license"
 say "a difference is exit 1, and the folder is marked"
 
 # reference MODEL OUT [ADAPTER]: what transformers computes. False where Python cannot.

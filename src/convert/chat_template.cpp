@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/chat_template.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+#include "core/json.hpp"
+#include "io/atomic_file.hpp"
+
+namespace caravan::convert {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;  // the fields of tokenizer_config.json keep their order
+
+constexpr const char* template_file = "chat_template.jinja";
+constexpr const char* more_templates = "additional_chat_templates";
+constexpr const char* template_field = "chat_template";
+
+ordered_json read_config(const fs::path& folder) {
+  const fs::path file = folder / "tokenizer_config.json";
+  if (!fs::exists(file)) return ordered_json::object();
+  ordered_json config;
+  try {
+    config = core::parse_ordered_json(io::read_file(file));
+  } catch (const nlohmann::json::exception& error) {
+    core::bad_input(file.string(), ": is not JSON: ", error.what());
+  }
+  if (!config.is_object()) core::bad_input(file.string(), ": must hold one JSON object");
+  return config;
+}
+
+}  // namespace
+
+std::optional<std::string> chat_template_in(const fs::path& folder) {
+  if (fs::exists(folder / template_file)) return io::read_file(folder / template_file);
+  const ordered_json config = read_config(folder);
+  const auto found = config.find(template_field);
+  if (found == config.end() || found->is_null()) return std::nullopt;
+  return found->is_string() ? found->get<std::string>() : core::json_text(*found, 1);
+}
+
+std::string chat_template_report(const std::string& trained, const std::optional<std::string>& base) {
+  if (trained.empty()) {
+    if (!base) return "There is no chat template: the base has none, and the model was not trained with one.";
+    return "The chat template is the base's. Caravan cannot render it, and has neither trained nor evaluated with it.";
+  }
+  std::string text = "The chat template gives the tokens that the model was trained with.";
+  if (base && *base != trained) {
+    text += core::concat(" The base's own, which Caravan cannot render, is kept as ", base_chat_template_file,
+                         "; the model was not trained with it.");
+  }
+  return text;
+}
+
+std::string adapter_chat_template_report(const std::string& trained) {
+  if (trained.empty()) return "There is no chat template: the model was not trained with one.";
+  return "chat_template.jinja gives, with the base's tokenizer, the tokens that the model was trained with.";
+}
+
+void complete_tokenizer(const fs::path& folder, const std::string& trained, bool qwen2) {
+  const bool sentencepiece = fs::exists(folder / "tokenizer.model");
+  if (!sentencepiece && !fs::exists(folder / "tokenizer.json") && !fs::exists(folder / "vocab.json")) return;
+  ordered_json config = read_config(folder);
+  const ordered_json before = config;
+  if (!config.contains("tokenizer_class") || config["tokenizer_class"].is_null()) {
+    config["tokenizer_class"] = sentencepiece ? "LlamaTokenizer" : qwen2 ? "Qwen2Tokenizer" : "PreTrainedTokenizerFast";
+  }
+  if (!trained.empty()) {
+    const std::optional<std::string> base = chat_template_in(folder);
+    if (base && *base != trained) io::write_file_atomically(folder / base_chat_template_file, *base);
+    // transformers would take these before the field.
+    fs::remove(folder / template_file);
+    if (fs::exists(folder / more_templates)) fs::rename(folder / more_templates, folder / "base_chat_templates");
+    config[template_field] = trained;
+  }
+  if (config != before) io::write_file_atomically(folder / "tokenizer_config.json", core::json_text(config, 2) + "\n");
+}
+
+}  // namespace caravan::convert

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace caravan::convert {
+
+/// The chat template of a folder, as transformers looks for it: chat_template.jinja, else the field of
+/// tokenizer_config.json (a list of named templates as JSON). None: it has none. Throws (exit 2) with the file when
+/// tokenizer_config.json is no JSON object.
+std::optional<std::string> chat_template_in(const std::filesystem::path& folder);
+
+/// Where an exported folder keeps the base's chat template, when the model was trained with another one.
+inline constexpr const char* base_chat_template_file = "base_chat_template.jinja";
+
+/// What to say of the chat template of an export, for the log and the card. trained: the template that the data had,
+/// empty where the checkpoint does not know it; base: the base's.
+std::string chat_template_report(const std::string& trained, const std::optional<std::string>& base);
+/// The same for an adapter folder, which holds the template, but no tokenizer.
+std::string adapter_chat_template_report(const std::string& trained);
+
+/// Makes the tokenizer's files in an exported folder complete: tokenizer_config.json gets the trained chat template
+/// (empty: the base's stays), and names the class, which transformers cannot find from model_type. qwen2: of the
+/// model's family. Does nothing where the folder has no tokenizer.
+void complete_tokenizer(const std::filesystem::path& folder, const std::string& trained, bool qwen2);
+
+}  // namespace caravan::convert

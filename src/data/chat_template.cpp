@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/chat_template.hpp"
+
+namespace caravan::data {
+namespace {
+
+/// What stands before the first message; see Template::prompt() and encode_official().
+std::string beginning(TemplateKind kind, const Tokenizer& tokenizer) {
+  constexpr const char* bos = "{{ bos_token }}";
+  if (kind == TemplateKind::idae) return tokenizer.bos_id() >= 0 ? bos : "";
+  if (tokenizer.bos_id() < 0) return "None";
+  return tokenizer.adds_bos() ? std::string(bos) + bos : bos;
+}
+
+}  // namespace
+
+std::string chat_template(TemplateKind kind, const Tokenizer& tokenizer) {
+  // In one line, so that it does not depend on how a program treats a line's end after a block.
+  return beginning(kind, tokenizer) +
+         R"({% for message in messages %})"
+         R"({% if message['role'] == 'system' and loop.first %})"
+         R"({% if message['content'] %}{{ '### System:\n' + message['content'] + '\n' }}{% endif %})"
+         R"({% elif message['role'] == 'user' %}{{ '### Human:\n' + message['content'] + '\n' }})"
+         R"({% elif message['role'] == 'assistant' %}{{ '### Assistant:\n' + message['content'] + eos_token }})"
+         R"({% else %}{{ raise_exception('This template takes a system message at the beginning, )"
+         R"(and messages of user and assistant.') }}{% endif %})"
+         R"({% endfor %}{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %})";
+}
+
+}  // namespace caravan::data

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands beside the weights of an export: the chat template and the terms of use.
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "convert/chat_template.hpp"
+#include "convert/terms.hpp"
+#include "core/error.hpp"
+#include "io/atomic_file.hpp"
+#include "tests/support/catch.hpp"
+
+namespace fs = std::filesystem;
+using namespace caravan;
+using nlohmann::json;
+
+namespace {
+
+class Folder {
+ public:
+  Folder()
+      : path(fs::temp_directory_path() /
+             ("caravan_companions_" + std::to_string(getpid()) + "_" + std::to_string(count++))) {
+    fs::remove_all(path);
+    fs::create_directories(path);
+  }
+  ~Folder() { fs::remove_all(path); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  void write(const std::string& name, const std::string& text) const { std::ofstream(path / name) << text; }
+  std::string read(const std::string& name) const { return io::read_file(path / name); }
+  json config() const { return json::parse(read("tokenizer_config.json")); }
+  bool holds(const std::string& name) const { return fs::exists(path / name); }
+
+  static inline int count = 0;
+  fs::path path;
+};
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("the chat template of the training replaces the base's, which is kept and told") {
+  Folder folder;
+  folder.write("tokenizer.model", "");
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ base }}"})");
+  REQUIRE(convert::chat_template_in(folder.path) == "{{ base }}");
+  const std::string report = convert::chat_template_report("{{ ours }}", "{{ base }}");
+  CHECK(has(report, "which Caravan cannot render, is kept as base_chat_template.jinja"));
+  convert::complete_tokenizer(folder.path, "{{ ours }}", false);
+  CHECK(folder.config() == json{{"tokenizer_class", "LlamaTokenizer"}, {"chat_template", "{{ ours }}"}});
+  CHECK(folder.read("base_chat_template.jinja") == "{{ base }}");
+
+  // transformers takes chat_template.jinja before the field.
+  folder.write("chat_template.jinja", "{{ file }}");
+  fs::create_directories(folder.path / "additional_chat_templates");
+  folder.write("additional_chat_templates/tools.jinja", "{{ tools }}");
+  REQUIRE(convert::chat_template_in(folder.path) == "{{ file }}");
+  convert::complete_tokenizer(folder.path, "{{ ours }}", false);
+  CHECK_FALSE(folder.holds("chat_template.jinja"));
+  CHECK_FALSE(folder.holds("additional_chat_templates"));
+  CHECK(folder.read("base_chat_templates/tools.jinja") == "{{ tools }}");
+  CHECK(convert::chat_template_in(folder.path) == "{{ ours }}");
+  CHECK(folder.read("base_chat_template.jinja") == "{{ file }}");
+}
+
+TEST_CASE("the base's chat template stays where the training had none") {
+  Folder folder;
+  const std::string text = R"({"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ base }}"})";
+  folder.write("tokenizer.model", "");
+  folder.write("tokenizer_config.json", text);
+  convert::complete_tokenizer(folder.path, "", false);
+  CHECK(folder.read("tokenizer_config.json") == text);
+  CHECK_FALSE(folder.holds("base_chat_template.jinja"));
+  CHECK(has(convert::chat_template_report("", "{{ base }}"), "Caravan cannot render it"));
+  CHECK(has(convert::chat_template_report("", std::nullopt), "There is no chat template"));
+  CHECK_FALSE(has(convert::chat_template_report("{{ ours }}", "{{ ours }}"), "base"));
+}
+
+TEST_CASE("the class of the tokenizer is named, which nobody knows from our model_type") {
+  Folder folder;
+  convert::complete_tokenizer(folder.path, "{{ ours }}", false);
+  CHECK_FALSE(folder.holds("tokenizer_config.json"));  // no tokenizer
+  folder.write("tokenizer.json", "{}");
+  folder.write("tokenizer_config.json", R"({"model_max_length": 5})");
+  convert::complete_tokenizer(folder.path, "", true);
+  CHECK(folder.config() == json{{"model_max_length", 5}, {"tokenizer_class", "Qwen2Tokenizer"}});
+  fs::remove(folder.path / "tokenizer_config.json");
+  folder.write("tokenizer.model", "");
+  convert::complete_tokenizer(folder.path, "", false);
+  CHECK(folder.config() == json{{"tokenizer_class", "LlamaTokenizer"}});
+  folder.write("tokenizer_config.json", "[]");
+  CHECK_THROWS_AS(convert::complete_tokenizer(folder.path, "", false), core::Error);
+}
+
+TEST_CASE("terms of use go into step 0 and from there into an export") {
+  const Folder base, store;
+  fs::create_directories(store.path / "step" / "out");
+  base.write("LICENSE.txt", "LLAMA 2 COMMUNITY\nLICENSE AGREEMENT");
+  base.write("Notice", "A notice");
+  base.write("USE_POLICY.md", "A policy");
+  base.write("README.md", "---\nlanguage:\n- en\nlicense: 'llama2'  \n---\n# Base\nlicense: mit\n");
+  base.write("model.py", "license = 1");
+  const std::vector<std::string> names{"LICENSE.txt", "Notice", "USE_POLICY.md"};
+  CHECK(convert::files_of_terms(base.path) == names);
+  convert::keep_terms(base.path, store.path / "step");
+  CHECK(io::read_file(store.path / "step" / convert::base_card_file) == base.read("README.md"));
+  convert::copy_terms(store.path / "step", store.path / "step" / "out");
+  CHECK(convert::files_of_terms(store.path / "step" / "out") == names);
+  CHECK_FALSE(fs::exists(store.path / "step" / "out" / convert::base_card_file));
+  CHECK(convert::license_of(store.path / "step").id == "llama2");
+}
+
+TEST_CASE("a license is read from a card, recognised by its text, or linked") {
+  Folder folder;
+  const auto license = [&] { return convert::license_of(folder.path); };
+  CHECK(license().id.empty());
+  folder.write("LICENSE", "Terms of our own");
+  CHECK(license().id == "other");
+  CHECK(license().link == "LICENSE");
+  folder.write("LICENSE", "   Apache License\n   Version 2.0, January 2004\n");
+  CHECK(license().id == "apache-2.0");
+  folder.write(
+      "LICENSE",
+      "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining\na copy of this software");
+  CHECK(license().id == "mit");
+  folder.write("LICENSE", "META LLAMA 3 COMMUNITY LICENSE AGREEMENT");
+  CHECK(license().id == "llama3");
+  folder.write("README.md", "---\nlicense:\n- bsd-3-clause\n- mit\nlicense_name: x\n---\n");
+  CHECK(license().id == "bsd-3-clause");
+  folder.write("README.md", "---\nlicense: other\nlicense_name: tongyi\nlicense_link: https://example.org/a:b\n---\n");
+  CHECK(license().id == "other");
+  CHECK(license().name == "tongyi");
+  CHECK(license().link == "https://example.org/a:b");
+  folder.write("README.md", "# No head\nlicense: mit\n");
+  CHECK(license().id == "llama3");
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a chat template gives in transformers, tests/exchange compares with packed tokens; here, how it begins.
+#include "data/chat_template.hpp"
+
+#include "data/template.hpp"
+#include "tests/dataset/fixtures.hpp"
+#include "tests/support/catch.hpp"
+
+namespace caravan {
+namespace {
+
+using data::TemplateKind;
+
+TEST_CASE("a chat template has as many bos as a prompt, and the words around it") {
+  for (const bool adds_bos : {true, false}) {
+    test::TemporaryFolder folder;
+    test::write_tokenizer(folder, adds_bos, false);
+    const auto opened = data::open_tokenizer(folder / "");
+    const data::Tokenizer& tokenizer = *opened;
+    for (const TemplateKind kind : {TemplateKind::idae, TemplateKind::idae_official}) {
+      const std::vector<std::int32_t> ids = data::Template(tokenizer, kind, 512, 0).prompt("", "a");
+      std::string text = data::chat_template(kind, tokenizer);
+      const std::string bos = "{{ bos_token }}";
+      std::size_t count = 0;
+      for (; text.starts_with(bos); ++count) text = text.substr(bos.size());
+      REQUIRE(count < ids.size());
+      for (std::size_t t = 0; t <= count; ++t) CHECK((ids[t] == tokenizer.bos_id()) == (t < count));
+      for (const char* words : {"'### System:\\n'", "'### Human:\\n'", "'### Assistant:\\n'", " + eos_token"}) {
+        INFO(words);
+        CHECK(text.find(words) != std::string::npos);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace caravan
