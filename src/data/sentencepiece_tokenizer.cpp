@@ -166,12 +166,12 @@ class SentencePieceTokenizer final : public Tokenizer {
       parts = splitter_.split(text);
     }
     bool mark = mark_first, second_is_token = false;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      if (parts[i].token) {
-        ids.push_back(parts[i].token->id);
-        second_is_token = second_is_token || (i == 1 && ids.size() == 2);
+    for (const Part& part : parts) {
+      if (part.token) {
+        ids.push_back(part.token->id);
+        second_is_token = second_is_token || ids.size() == 2;
       } else {
-        append_plain(parts[i].text, mark, ids);
+        append_plain(part.text, mark, ids);
       }
       mark = mark_others;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/tokenizer_files.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <filesystem>
@@ -200,6 +201,7 @@ class Reader {
       read_flag(config_, "add_prefix_space", files_.add_prefix_space, where);
       read_flag(config_, "legacy", files_.legacy, where);
       read_flag(config_, "split_special_tokens", files_.split_special_tokens, where);
+      refuse_model_settings(where);
     }
     for (const char* role : roles) read_role(role);
     read_additional();
@@ -215,6 +217,17 @@ class Reader {
     if (!object.is_object()) return nullptr;
     const auto found = object.find(key);
     return found == object.end() ? nullptr : &*found;
+  }
+
+  /// Settings of the SentencePiece library that would change ids, and that nobody sets here.
+  void refuse_model_settings(const std::string& where) const {
+    const json* settings = find(config_, "sp_model_kwargs");
+    if (!settings || settings->is_null()) return;
+    for (const char* name : {"enable_sampling", "add_bos", "add_eos", "reverse"}) {
+      bool set = false;
+      read_flag(*settings, name, set, where + ": sp_model_kwargs");
+      if (set) core::bad_input(where, ": sp_model_kwargs: ", name, " = true is not supported; set it to false");
+    }
   }
 
   void read_role(const char* role) {
@@ -291,18 +304,23 @@ class Reader {
       std::set<std::string> specials;
       for (const NamedToken& named : files_.named) specials.insert(named.token.content);
       if (encoder_.is_object()) read_encoder(encoder_, path_of("added_tokens.json"), specials, added);
-      if (encoder_.is_object() && list_.is_null()) warn_of_confused_role();
+      if (encoder_.is_object()) warn_of_confused_role();
       if (!list_.is_null()) read_list(list_, field("tokenizer.json", "added_tokens"), added);
     }
     files_.added = added.all();
   }
 
   /// transformers 4.44 keeps the tokens of added_tokens.json under the name that it read last, which is the last of
-  /// additional_special_tokens: a role of that name gets the last token of the file instead.
+  /// additional_special_tokens: a role of that name gets the last token of the file instead, unless tokenizer.json has
+  /// it.
   void warn_of_confused_role() {
     const json* list = find(map_, "additional_special_tokens");
     if (!list || !list->is_array() || list->empty() || encoder_.empty()) return;
     const std::string last = read_named("", list->back(), "").token.content;
+    const auto repaired = [&](const json& entry) {
+      return entry.is_object() && entry.value("content", json()) == last;
+    };
+    if (list_.is_array() && std::any_of(list_.begin(), list_.end(), repaired)) return;
     for (const NamedToken& named : files_.named) {
       if (named.token.content != last || named.role == "additional_special_tokens") continue;
       files_.warnings.push_back(

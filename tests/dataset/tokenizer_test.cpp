@@ -118,6 +118,7 @@ TEST_CASE("a missing or damaged tokenizer is refused with its path") {
                  {"[]", "one JSON object"},
                  {R"({"legacy": "no"})", "legacy must be true or false"},
                  {R"({"eos_token": 3})", "eos_token must be"},
+                 {R"({"sp_model_kwargs": {"enable_sampling": true}})", "enable_sampling = true is not supported"},
                  {R"({"added_tokens_decoder": {"x1": {"content": "a"}}})", "no token id"},
                  {R"({"added_tokens_decoder": {"700": {"special": true}}})", "no content"}};
   for (const auto& damage : damages) {
