@@ -25,7 +25,13 @@ refuses() {
   for fragment in "$@"; do expect_output "$fragment"; done
 }
 
-# Every file of the base's tokenizer reaches step 0 and the export.
+# same FILE [AS]: the base's FILE is in step 0, and in the export as AS.
+same() {
+  cmp -s -- "$base/$1" "$work/run/checkpoints/step-00000000/$1" || fail "step 0 has no $1, or another one"
+  cmp -s -- "$base/$1" "$work/export/${2:-$1}" || fail "the export has no ${2:-$1}, or another one"
+}
+
+# Every file of the base's tokenizer reaches step 0 and the export, which gets the chat template of the training beside.
 copy_base
 mkdir -- "$base/additional_chat_templates"
 for file in added_tokens.json chat_template.jinja additional_chat_templates/tool.jinja tokenization_own.py; do
@@ -35,12 +41,12 @@ with upcycle || fail "upcycle ended with $?"
 with prepare || fail "prepare ended with $?"
 with train --train.warmup_steps=1 || fail "train ended with $?"
 with export "--export.folder=$work/export" || fail "export ended with $?"
-for file in tokenizer.model tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.jinja \
-  additional_chat_templates/tool.jinja tokenization_own.py generation_config.json; do
-  for to in "$work/run/checkpoints/step-00000000" "$work/export"; do
-    cmp -s -- "$base/$file" "$to/$file" || fail "$to has no $file, or another one"
-  done
+for file in tokenizer.model special_tokens_map.json added_tokens.json tokenization_own.py generation_config.json; do
+  same "$file"
 done
+same chat_template.jinja base_chat_template.jinja
+same additional_chat_templates/tool.jinja base_chat_templates/tool.jinja
+cmp -s -- "$base/tokenizer_config.json" "$work/run/checkpoints/step-00000000/tokenizer_config.json" || fail "step 0 has another tokenizer_config.json"
 grep -q '"eos_token_id": 2\b' "$work/export/config.json" || fail "config.json: $(grep eos "$work/export/config.json")"
 ! grep -q 'answers were trained to end with' "$work/output" || fail "a warning of the base's own end token"
 
@@ -63,7 +69,7 @@ with evaluate "${ours[@]}" || fail "evaluate with data.tokenizer ended with $?"
 refuses evaluate -- "step-00000002 was trained on data of another tokenizer" 'eos_token is "</s>" (id 2), but it was "<unk>" (id 0)'
 refuses export "--export.folder=$work/no" -- "step-00000002 was trained on data of another tokenizer"
 with export "--export.folder=$work/other" "${ours[@]}" || fail "export with data.tokenizer ended with $?"
-cmp -s -- "$base/tokenizer_config.json" "$work/other/tokenizer_config.json" || fail "the export has not the tokenizer of the data"
+cmp -s -- "$base/special_tokens_map.json" "$work/other/special_tokens_map.json" || fail "the export has not the tokenizer of the data"
 for file in config.json generation_config.json; do
   grep -q '"eos_token_id": 0\b' "$work/other/$file" || fail "$file: $(grep eos "$work/other/$file")"
   expect_output "$file: eos_token_id is 2, but answers were trained to end with 0; the export says 0"
@@ -83,7 +89,7 @@ for stage in "train --train.warmup_steps=1" evaluate "export --export.folder=$wo
   read -r -a words <<<"$stage"
   with "${words[@]}" "${elsewhere[@]}" || fail "$stage with a tokenizer elsewhere ended with $?"
 done
-cmp -s -- "$work/tokenizer/tokenizer_config.json" "$work/export/tokenizer_config.json" || fail "the export has no tokenizer"
+cmp -s -- "$work/tokenizer/special_tokens_map.json" "$work/export/special_tokens_map.json" || fail "the export has no tokenizer"
 rm -rf -- "$work/run"
 with upcycle "${elsewhere[@]}" || fail "upcycle with a tokenizer elsewhere ended with $?"
 cmp -s -- "$work/tokenizer/tokenizer.model" "$work/run/checkpoints/step-00000000/tokenizer.model" || fail "step 0 has no tokenizer"
