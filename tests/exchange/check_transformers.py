@@ -25,7 +25,8 @@ def code_of(folder):
     with open(folder + "/README.md") as file:
         code = re.search(r"```python\n(.*?)```", file.read(), re.DOTALL).group(1)
     assert code.count('folder = "."') == 1
-    return code.replace('folder = "."', f"folder = {json.dumps(folder)}").replace("max_new_tokens=200", "max_new_tokens=8")
+    code = code.replace('folder = "."', f"folder = {json.dumps(folder)}")
+    return code.replace("max_new_tokens=200", "max_new_tokens=8")
 
 
 def run(code):

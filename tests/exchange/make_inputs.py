@@ -66,8 +66,8 @@ def tensors(config):
 
     hidden, ffn, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     keys = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
-    # Logits with a standard deviation of 0.5: float32 rounds the largest ones to some 1e-7, and two programs that add in
-    # another order differ by some 1e-6, well below the 1e-5 that are tolerated.
+    # Logits with a standard deviation of 0.5: two programs that add in another order differ by some 1e-6 then, well
+    # below the 1e-5 that are tolerated.
     named = {"model.embed_tokens.weight": 0.5 * linear(vocabulary, hidden)}
     for n in range(config["num_hidden_layers"]):
         layer = f"model.layers.{n}."

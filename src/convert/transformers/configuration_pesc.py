@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of dense models with a mixture of adapters (PESC: Wu et al., EMNLP 2024), written by Caravan.
 
-For transformers 4.44 and later. config.json calls the number of adapters num_experts; in memory it is pesc_experts:
-transformers, vLLM and SGLang take a model with an attribute num_experts for one whose feed-forward blocks are experts."""
+For transformers 4.44 and later. config.json calls the number of adapters num_experts; in memory it is pesc_experts,
+since transformers, vLLM and SGLang take a model with an attribute num_experts for one of another kind of experts."""
 
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
