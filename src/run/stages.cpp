@@ -38,6 +38,13 @@ void look_into(Stage& stage, Read read) {
   }
 }
 
+// "this; that"
+std::string in_one_line(const std::vector<std::string>& parts) {
+  std::string line;
+  for (const std::string& part : parts) line += (line.empty() ? "" : "; ") + part;
+  return line;
+}
+
 Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
   Stage stage{.name = "upcycle", .result = step_0_folder(run, settings.store)};
   if (!fs::exists(stage.result / "manifest.json")) return stage;
@@ -50,31 +57,48 @@ Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
   return stage;
 }
 
-// Whether the next start goes on from a checkpoint of trained steps, which it does only with the data that they saw.
-bool has_trained(const Checkpoints& checkpoints, const std::string& resume) {
-  if (!checkpoints.committed.empty() && checkpoints.committed.back() > 0) return true;
-  if (!names_a_folder(resume) || !fs::exists(fs::path(resume) / "manifest.json")) return false;
-  return checkpoint::Manifest::read(resume).step > 0;
+// Why the packed file must stay whatever the settings say: the next start goes on from trained steps, which it does
+// only with the data that they saw. Empty: it may be replaced.
+std::string reason_to_keep(const Checkpoints& checkpoints, const std::string& resume) {
+  constexpr const char* trained = "this run has trained already";
+  if (!checkpoints.committed.empty() && checkpoints.committed.back() > 0) return trained;
+  if (!names_a_folder(resume)) return "";
+  try {
+    return checkpoint::Manifest::read(resume).step > 0 ? trained : "";
+  } catch (const core::Error& error) {
+    if (!checkpoint::is_damage(error) && dynamic_cast<const checkpoint::NewerVersion*>(&error) == nullptr) throw;
+    return core::concat("checkpoint.resume may name a trained checkpoint (", error.what(), ")");
+  }
 }
 
-void compare_with_settings(Stage& stage, const StageSettings& settings, bool trained) {
+// What a packed file that can be read is to the settings of the moment. `kept`: see reason_to_keep.
+void compare_with_settings(Stage& stage, const StageSettings& settings, const std::string& kept) {
   // The source of a run that has trained is not read: whatever it has become, the packed file stays.
-  const data::Prepared found = data::prepared(settings.data, settings.sequence, settings.base,
-                                              trained ? data::SourceCheck::name : data::SourceCheck::quick);
-  const bool same = found.differences.empty();
-  stage.done = (found.there && same) || (trained && !same);
-  if (!found.there) stage.problem = data::held_out_path(settings.data) + " is missing";
-  if (same) return;
-  if (!found.there) stage.problem += "; ";
-  stage.problem += settings.data.packed + " was prepared with other settings: ";
-  for (const std::string& difference : found.differences) stage.problem += difference + "; ";
-  stage.problem += trained ? "it is kept, because this run has trained already" : "prepare would replace it";
+  const auto check = kept.empty() ? data::SourceCheck::quick : data::SourceCheck::name;
+  const std::string& packed = settings.data.packed;
+  std::vector<std::string> problems;
+  bool same = true;
+  look_into(stage, [&] {
+    const data::Prepared found = data::prepared(settings.data, settings.sequence, settings.base, check);
+    if (!found.there) problems.push_back(data::held_out_path(settings.data) + " is missing");
+    same = found.differences.empty();
+    if (!same) problems.push_back(packed + " was prepared with other settings: " + in_one_line(found.differences));
+  });
+  if (!stage.problem.empty()) problems.push_back(stage.problem);  // of the held-out file
+  stage.done = problems.empty() || !kept.empty();
+  if (!problems.empty() && !kept.empty()) {
+    problems.push_back(core::concat(same ? packed : "it", " is kept, because ", kept));
+  } else if (!same) {
+    problems.emplace_back("prepare would replace it");
+  }
+  stage.problem = in_one_line(problems);
 }
 
 Stage prepare_stage(const StageSettings& settings, const Checkpoints& checkpoints) {
   const std::string& packed = settings.data.packed;
   Stage stage{.name = "prepare", .result = packed};
   if (packed.empty() || !fs::exists(packed)) return stage;
+  const std::string kept = reason_to_keep(checkpoints, settings.resume);
   look_into(stage, [&] {
     const data::PackedFile file(packed, data::PackedFile::Check::header);
     const data::PackedMetadata& metadata = file.metadata();
@@ -85,7 +109,7 @@ Stage prepare_stage(const StageSettings& settings, const Checkpoints& checkpoint
                       {"source", metadata.source},
                       {"held_out_every", metadata.held_out_every},
                       {"tokenizer", metadata.tokenizer}};
-    compare_with_settings(stage, settings, has_trained(checkpoints, settings.resume));
+    compare_with_settings(stage, settings, kept);
   });
   return stage;
 }
@@ -144,7 +168,7 @@ Stage evaluate_stage(const RunFolder& run, const StageSettings& settings, std::o
     const std::vector<std::string> others = other_evaluation(report, settings);
     if (others.empty()) return;
     stage.done = false;
-    stage.problem = stage.result.string() + " is of other settings: " + core::join(others, "; ");
+    stage.problem = stage.result.string() + " is of other settings: " + in_one_line(others);
   });
   return stage;
 }

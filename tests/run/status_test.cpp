@@ -159,6 +159,52 @@ TEST_CASE("packed files of other settings are no result, unless the run has trai
   CHECK(run.problem_of("prepare").starts_with(run.settings.data.packed + ".heldout is missing; "));
 }
 
+TEST_CASE("held-out records that are missing do not let trained data be replaced") {
+  Run run;
+  run.settings.data.held_out_every = 4;
+  run.write_packed(10);
+  run.write_held_out();
+  const std::string& packed = run.settings.data.packed;
+  const std::string held_out = data::held_out_path(run.settings.data);
+  test::save_step(run.folder.checkpoints(), 0);
+  const auto damage = [&] { test::write_text(held_out, "no packed file at all"); };
+  damage();
+  CHECK_FALSE(run.done("prepare"));
+  CHECK(run.problem_of("prepare").starts_with(held_out));
+  test::save_step(run.folder.checkpoints(), 4, "s");
+  const std::string kept = "; " + packed + " is kept, because this run has trained already";
+  CHECK(run.done("prepare"));
+  CHECK(run.problem_of("prepare").starts_with(held_out));
+  CHECK(run.problem_of("prepare").ends_with(kept));
+  fs::remove(held_out);
+  CHECK(run.done("prepare"));
+  CHECK(run.problem_of("prepare") == held_out + " is missing" + kept);
+  run.write_held_out();
+  CHECK(run.done("prepare"));
+  CHECK(run.problem_of("prepare").empty());
+  test::write_text(packed, "no packed file at all");  // nothing can be trained on that
+  CHECK_FALSE(run.done("prepare"));
+}
+
+TEST_CASE("packed files stay while a checkpoint to resume cannot be read") {
+  Run run;
+  run.write_packed(10);
+  const fs::path resumed = run.scratch / "elsewhere" / "step-00000004";
+  run.settings.resume = resumed.string();
+  run.settings.data.prompt_template = data::TemplateKind::idae_official;
+  const auto expect_kept = [&] {
+    CHECK(run.done("prepare"));
+    CHECK(run.problem_of("prepare").find("it is kept, because checkpoint.resume may name a trained checkpoint (" +
+                                         resumed.string()) != std::string::npos);
+  };
+  expect_kept();  // not there: its storage may be away
+  fs::create_directories(resumed);
+  test::write_text(resumed / "manifest.json", "{");
+  expect_kept();
+  run.settings.resume = "auto";
+  CHECK_FALSE(run.done("prepare"));
+}
+
 TEST_CASE("evaluate and export are done for the step chosen, and only if its card says so") {
   Run run;
   test::save_step(run.folder.checkpoints(), 0);
