@@ -20,6 +20,7 @@
 #include "family/hugging_face_source.hpp"
 #include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
+#include "run/export_record.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -179,6 +180,11 @@ fs::path folder_of(const Session& session, std::int64_t step) {
   return session.run().exported(step, session.config.export_.merge);
 }
 
+core::DType automatic_dtype(bool merge, const family::ModelSpec& spec) {
+  // What was trained is float32, and an adapter is little: it is kept as it is.
+  return merge ? spec.dtype : core::DType::f32;
+}
+
 core::DType dtype_of(const Session& session, const Start& start) {
   switch (session.config.export_.dtype) {
     case convert::ExportType::float32: return core::DType::f32;
@@ -186,8 +192,7 @@ core::DType dtype_of(const Session& session, const Start& start) {
     case convert::ExportType::float16: return core::DType::f16;
     case convert::ExportType::automatic: break;
   }
-  // What was trained is float32, and an adapter is little: it is kept as it is.
-  return session.config.export_.merge ? start.spec.dtype : core::DType::f32;
+  return automatic_dtype(session.config.export_.merge, start.spec);
 }
 
 /// The chat template of what the model was trained on; empty where the checkpoint does not say.
@@ -278,9 +283,22 @@ convert::ExportReport write_folder(const Session& session, const Start& start, c
   return convert::write_adapter_folder(session.world, request);
 }
 
-void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
-  io::write_file_atomically(folder / "README.md", convert::card_text(card));
+/// What the folder was made from, for caravan status.
+run::ExportRecord record_of(const Start& start, const convert::ExportCard& card) {
+  return {.checkpoint = run::checkpoint_identity(checkpoint::Manifest::read(start.folder)),
+          .step = card.step,
+          .dtype = std::string(core::name_of(card.dtype)),
+          .automatic_dtype = std::string(core::name_of(automatic_dtype(card.merged, start.spec))),
+          .merge = card.merged,
+          .format = std::string(core::spelling(card.format)),
+          .program = card.program};
+}
+
+/// README.md comes last: without it the folder is no result.
+void write_verdict(const fs::path& folder, const Start& start, const convert::ExportCard& card) {
+  record_of(start, card).write(folder);
   if (!card.verified) io::write_file_atomically(folder / "UNVERIFIED", convert::unverified_text(card));
+  io::write_file_atomically(folder / "README.md", convert::card_text(card));
 }
 
 }  // namespace
@@ -325,7 +343,7 @@ int export_checkpoint(const Session& session) {
                    core::spelling(precision), ", the checkpoint's LoRA unmerged) at ", difference.positions, " tokens ",
                    check.origin, ": ", difference.describe(), ". Tolerated: ", tolerance.describe(), ".");
   comm::on_all_ranks(session.world, [&] {
-    if (session.first()) write_verdict(target.staging(), card);
+    if (session.first()) write_verdict(target.staging(), start, card);
   });
   end_if_asked(session);
   target.commit();

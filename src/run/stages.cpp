@@ -14,6 +14,7 @@
 #include "data/prepared.hpp"
 #include "io/atomic_file.hpp"
 #include "run/checkpoint_choice.hpp"
+#include "run/export_record.hpp"
 #include "run/resume_point.hpp"
 
 namespace caravan::run {
@@ -41,7 +42,10 @@ void look_into(Stage& stage, Read read) {
 // "this; that"
 std::string in_one_line(const std::vector<std::string>& parts) {
   std::string line;
-  for (const std::string& part : parts) line += (line.empty() ? "" : "; ") + part;
+  for (const std::string& part : parts) {
+    if (!line.empty()) line += "; ";
+    line += part;
+  }
   return line;
 }
 
@@ -173,6 +177,50 @@ Stage evaluate_stage(const RunFolder& run, const StageSettings& settings, std::o
   return stage;
 }
 
+// What a checkpoint is; nothing where it is gone or damaged, so that nothing can be compared with it.
+std::optional<std::string> identity_of(const fs::path& checkpoint) {
+  try {
+    return checkpoint_identity(checkpoint::Manifest::read(checkpoint));
+  } catch (const core::Error& error) {
+    if (!checkpoint::is_damage(error)) throw;
+    return std::nullopt;
+  }
+}
+
+// What export would do otherwise today.
+std::vector<std::string> other_export(const ExportRecord& made, const fs::path& checkpoint, std::int64_t step,
+                                      const StageSettings& settings) {
+  std::vector<std::string> others;
+  const auto compare = [&](const char* key, const auto& now, const auto& then) {
+    if (now != then) others.push_back(core::concat(key, now, ", but it was ", then));
+  };
+  compare("the checkpoint is of step ", step, made.step);
+  if (step == made.step && identity_of(checkpoint).value_or(made.checkpoint) != made.checkpoint) {
+    others.push_back(core::concat("the checkpoint is ", checkpoint.string(), ", but it was another one of this step"));
+  }
+  const auto name = [](bool on) { return std::string(on ? "true" : "false"); };
+  compare("export.merge = ", name(settings.merge), name(made.merge));
+  // What auto stands for is another type for a whole model than for an adapter.
+  if (settings.dtype != "auto" || settings.merge == made.merge) {
+    compare("export.dtype = ", settings.dtype == "auto" ? made.automatic_dtype : settings.dtype, made.dtype);
+  }
+  if (settings.merge) compare("export.format = ", settings.format, made.format);
+  return others;
+}
+
+// README.md of an export says of what step it is, and what made it; those of earlier versions have nothing else.
+void read_card(Stage& stage, const std::string& card, std::int64_t step) {
+  if (!std::regex_search(card, std::regex("step-0*" + std::to_string(step) + "\\b"))) {
+    stage.done = false;
+    stage.problem = (stage.result / "README.md").string() + " is of another checkpoint";
+    return;
+  }
+  constexpr std::string_view heading = "\n## Program\n";
+  if (const std::size_t at = card.find(heading); at != std::string::npos) {
+    stage.made_by = card.substr(at + heading.size(), card.find('\n', at + heading.size()) - at - heading.size());
+  }
+}
+
 Stage export_stage(const RunFolder& run, const StageSettings& settings, std::optional<std::int64_t> step) {
   Stage stage{.name = "export"};
   stage.result = settings.export_folder;
@@ -180,16 +228,20 @@ Stage export_stage(const RunFolder& run, const StageSettings& settings, std::opt
   if (settings.export_folder.empty()) stage.result = run.exported(*step, settings.merge);
   const fs::path card_file = stage.result / "README.md";
   if (!fs::exists(card_file)) return stage;
-  const std::string card = io::read_file(card_file);
-  if (!std::regex_search(card, std::regex("step-0*" + std::to_string(*step) + "\\b"))) {
-    stage.problem = card_file.string() + " is of another checkpoint";
-    return stage;
-  }
   stage.done = true;
-  constexpr std::string_view heading = "\n## Program\n";
-  if (const std::size_t at = card.find(heading); at != std::string::npos) {
-    stage.made_by = card.substr(at + heading.size(), card.find('\n', at + heading.size()) - at - heading.size());
-  }
+  look_into(stage, [&] {
+    const std::optional<ExportRecord> made = ExportRecord::read(stage.result);
+    if (!made) return read_card(stage, io::read_file(card_file), *step);
+    stage.made_by = made->program;
+    stage.settings = {{"dtype", made->dtype}, {"merge", made->merge}, {"format", made->format}};
+    const fs::path checkpoint =
+        *step == 0 ? step_0_folder(run, settings.store) : checkpoint::step_folder(run.checkpoints(), *step);
+    const std::vector<std::string> others = other_export(*made, checkpoint, *step, settings);
+    if (others.empty()) return;
+    stage.done = false;
+    stage.problem = stage.result.string() + " holds another export: " + in_one_line(others);
+  });
+  if (!stage.done) return stage;
   if (fs::exists(stage.result / "UNVERIFIED")) {
     stage.problem = stage.result.string() + " is marked UNVERIFIED: it does not compute what the checkpoint does";
   }

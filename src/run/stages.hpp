@@ -28,6 +28,8 @@ struct StageSettings {
   std::string precision{};             // train.precision
   std::string export_folder{};         // export.folder; empty: in the run folder
   bool merge = true;                   // export.merge
+  std::string dtype = "auto";          // export.dtype
+  std::string format = "pesc";         // export.format
 };
 
 /// What lies on disk of a stage.

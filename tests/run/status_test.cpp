@@ -8,6 +8,7 @@
 #include "core/host_name.hpp"
 #include "data/packed_file.hpp"
 #include "io/atomic_file.hpp"
+#include "run/export_record.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/run/checkpoints.hpp"
@@ -230,6 +231,62 @@ TEST_CASE("evaluate and export are done for the step chosen, and only if its car
   CHECK(run.done("evaluate"));
   run.settings.merge = false;
   CHECK(run.json()["stages"]["export"]["result"] == (run.scratch / "adapter-step-00000012").string());
+}
+
+TEST_CASE("an export of another checkpoint, type or form is no result") {
+  Run run, other;
+  for (const Run* each : {&run, &other}) test::save_step(each->folder.checkpoints(), 0);
+  test::save_step(run.folder.checkpoints(), 12, "s");
+  test::save_step(run.folder.checkpoints(), 13, "s");
+  test::save_step(other.folder.checkpoints(), 12, "of another base");
+  run.settings.step = other.settings.step = 12;
+  const fs::path exported = run.scratch / "export";
+  run.settings.export_folder = other.settings.export_folder = exported.string();
+  fs::create_directories(exported);
+  test::write_text(exported / "README.md", "of step 12, /run/checkpoints/step-00000012.\n");
+  CHECK(run.done("export"));
+  CHECK(other.done("export"));  // an earlier version wrote it and does not say more
+  const fs::path checkpoint = checkpoint::step_folder(run.folder.checkpoints(), 12);
+  run::ExportRecord record{.checkpoint = run::checkpoint_identity(checkpoint::Manifest::read(checkpoint)),
+                           .step = 12,
+                           .dtype = "bfloat16",
+                           .automatic_dtype = "bfloat16",
+                           .merge = true,
+                           .format = "pesc",
+                           .program = "caravan 1.3"};
+  record.write(exported);
+  CHECK(run.done("export"));
+  CHECK(run.json()["stages"]["export"]["made_by"] == "caravan 1.3");
+  const auto expect_other = [&](const Run& each, const std::string& text) {
+    CHECK_FALSE(each.done("export"));
+    CHECK(each.problem_of("export") == exported.string() + " holds another export: " + text);
+  };
+  expect_other(other, "the checkpoint is " + checkpoint::step_folder(other.folder.checkpoints(), 12).string() +
+                          ", but it was another one of this step");
+  run.settings.step = 13;
+  expect_other(run, "the checkpoint is of step 13, but it was 12");
+  run.settings.step = 12;
+  run.settings.dtype = "float16";
+  expect_other(run, "export.dtype = float16, but it was bfloat16");
+  run.settings.dtype = "bfloat16";
+  CHECK(run.done("export"));
+  record.dtype = "float32";
+  record.write(exported);
+  run.settings.dtype = "auto";
+  run.settings.format = "official";
+  expect_other(run, "export.dtype = bfloat16, but it was float32; export.format = official, but it was pesc");
+  run.settings.merge = false;
+  expect_other(run, "export.merge = false, but it was true");
+  run.settings = other.settings;
+  record.checkpoint = run::checkpoint_identity(checkpoint::Manifest::read(checkpoint));
+  record.dtype = "bfloat16";
+  record.write(exported);
+  CHECK(run.done("export"));
+  fs::remove_all(checkpoint);  // the export outlives it
+  CHECK(run.done("export"));
+  test::write_text(exported / "export.json", "{}");
+  CHECK_FALSE(run.done("export"));
+  CHECK(run.problem_of("export").starts_with((exported / "export.json").string()));
 }
 
 TEST_CASE("an evaluation with other settings or records is no result") {
