@@ -21,6 +21,7 @@
 #include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
 #include "run/export_record.hpp"
+#include "run/step_0_origin.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -207,9 +208,11 @@ std::string trained_template(const Start& start, const data::Tokenizer* tokenize
 }
 
 /// The folder that says on what terms the base may be used: step 0, or the base where an earlier version made step 0.
-fs::path folder_of_terms(const Session& session, const Start& start, const std::string& base) {
+fs::path folder_of_terms(const Session& session, const Start& start, const std::string& recorded_base,
+                         const std::string& base) {
   if (!convert::license_of(start.store).id.empty() || !convert::files_of_terms(start.store).empty()) return start.store;
-  for (const std::string& folder : {session.config.model.base, base}) {
+  // model.base may name another model by now: it is asked only where step 0 does not say what it was made from.
+  for (const std::string& folder : {recorded_base.empty() ? session.config.model.base : recorded_base, base}) {
     if (!folder.empty() && fs::is_directory(folder)) return folder;
   }
   return start.store;
@@ -246,7 +249,9 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
   FromBase found;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    found = {trained_template(start, tokenizer), folder_of_terms(session, start, card.base)};
+    const std::string made_from = run::Step0Origin::of(checkpoint::Manifest::read(start.store)).base;
+    if (card.merged && !made_from.empty()) card.base = made_from;
+    found = {trained_template(start, tokenizer), folder_of_terms(session, start, made_from, card.base)};
     fs::path files = data::tokenizer_path(session.config.data, start.store.string());
     if (!fs::is_directory(files)) files = files.parent_path();
     card.chat = card.merged ? convert::chat_template_report(found.chat_template, convert::chat_template_in(files))

@@ -16,6 +16,7 @@
 #include "run/checkpoint_choice.hpp"
 #include "run/export_record.hpp"
 #include "run/resume_point.hpp"
+#include "run/step_0_origin.hpp"
 
 namespace caravan::run {
 namespace {
@@ -49,6 +50,36 @@ std::string in_one_line(const std::vector<std::string>& parts) {
   return line;
 }
 
+// What the settings say of the model otherwise than the step 0 that is there, as far as that can be told without
+// reading a base. The same base may have come to another place: upcycle, which reads it, then finds that nothing is to
+// be done.
+std::vector<std::string> other_origin(const checkpoint::Manifest& manifest, const StageSettings& settings) {
+  std::vector<std::string> others;
+  const Step0Origin made = Step0Origin::of(manifest);
+  const auto compare_folder = [&](const char* key, const std::string& now, const std::string& then) {
+    if (!now.empty() && !made.base.empty() && !is_same_folder(now, then)) {
+      others.push_back(core::concat(key, " = ", now, ", but it was ", then.empty() ? "not set" : then));
+    }
+  };
+  compare_folder("model.base", settings.base, made.base);
+  compare_folder("model.adapter", settings.adapter, made.adapter);
+  const json facts = manifest.state.value("upcycle", json::object());
+  const json config = facts.value("config", json::object());
+  const auto compare = [&](const char* key, const json& then) {
+    const json now = settings.upcycle.is_object() ? settings.upcycle.value(key, json()) : json();
+    if (now.is_null() || then.is_null() || now == then) return;
+    others.push_back(core::concat("upcycle.", key, " = ", now, ", but it was ", then));
+  };
+  compare("seed", facts.value("seed", json()));
+  const json kept = facts.value("kept", json::array());
+  if (std::find(kept.begin(), kept.end(), "upcycle") != kept.end()) return others;  // the base had its own
+  compare("experts", config.value("num_experts", json()));
+  compare("topk", config.value("topk", json()));
+  compare("adapter_dim", config.value("adapter_dim", json()));
+  compare("scaling", config.value("moe_scaling", json()));
+  return others;
+}
+
 Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
   Stage stage{.name = "upcycle", .result = step_0_folder(run, settings.store)};
   if (!fs::exists(stage.result / "manifest.json")) return stage;
@@ -57,6 +88,11 @@ Stage upcycle_stage(const RunFolder& run, const StageSettings& settings) {
     const checkpoint::Manifest manifest = checkpoint::Manifest::read(stage.result);
     stage.made_by = manifest.program;
     stage.settings = manifest.state.value("upcycle", json());
+    const std::vector<std::string> others = other_origin(manifest, settings);
+    if (others.empty()) return;
+    stage.done = false;
+    stage.problem = core::concat(stage.result.string(), " was made with other settings: ", in_one_line(others),
+                                 "; upcycle would refuse another model");
   });
   return stage;
 }

@@ -30,6 +30,8 @@ struct StageSettings {
   bool merge = true;                   // export.merge
   std::string dtype = "auto";          // export.dtype
   std::string format = "pesc";         // export.format
+  std::string adapter{};               // model.adapter
+  nlohmann::json upcycle{};            // [upcycle], {"seed": 42, …}; null: step 0 is not compared with it
 };
 
 /// What lies on disk of a stage.

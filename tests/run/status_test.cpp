@@ -9,6 +9,7 @@
 #include "data/packed_file.hpp"
 #include "io/atomic_file.hpp"
 #include "run/export_record.hpp"
+#include "run/step_0_origin.hpp"
 #include "tests/io/expect_error.hpp"
 #include "tests/io/scratch_folder.hpp"
 #include "tests/run/checkpoints.hpp"
@@ -119,6 +120,46 @@ TEST_CASE("status tells stages that are done, and by what their results were mad
   status = run.json();
   CHECK(status["newest_good_step"] == 4);
   CHECK(status["damaged"].size() == 1);
+}
+
+TEST_CASE("a step 0 of another base or other settings is no result") {
+  Run run;
+  const auto write_step_0 = [&](nlohmann::json state) {
+    fs::remove_all(run.folder.checkpoints());
+    test::save_step(run.folder.checkpoints(), 0, "", state);
+  };
+  const std::string made = run.scratch / "base", other = run.scratch / "base2";
+  fs::create_directories(made);
+  fs::create_directory_symlink(made, run.scratch / "link");
+  const nlohmann::json config{{"num_experts", 8}, {"topk", 2}, {"adapter_dim", 512}, {"moe_scaling", 0.25}};
+  nlohmann::json state{{"upcycle", {{"seed", 42}, {"config", config}}}};
+  run.settings.base = other;
+  run.settings.upcycle = {{"seed", 42}, {"experts", 8}, {"topk", 2}, {"adapter_dim", 512}, {"scaling", 0.25}};
+  write_step_0(state);
+  CHECK(run.done("upcycle"));  // an earlier version made it and does not name its base
+  run::Step0Origin{made, ""}.write_into(state);
+  write_step_0(state);
+  const auto expect_other = [&](const std::string& text) {
+    CHECK_FALSE(run.done("upcycle"));
+    CHECK(run.problem_of("upcycle") == (run.folder.checkpoints() / "step-00000000").string() +
+                                           " was made with other settings: " + text +
+                                           "; upcycle would refuse another model");
+  };
+  expect_other("model.base = " + other + ", but it was " + made);
+  for (const std::string& same : {made, made + "/", (run.scratch / "link").string(), std::string()}) {
+    run.settings.base = same;
+    CHECK(run.done("upcycle"));
+  }
+  run.settings.adapter = other;
+  expect_other("model.adapter = " + other + ", but it was not set");
+  run.settings.adapter.clear();
+  run.settings.upcycle["seed"] = 77;
+  run.settings.upcycle["experts"] = 4;
+  expect_other("upcycle.seed = 77, but it was 42; upcycle.experts = 4, but it was 8");
+  run.settings.upcycle["seed"] = 42;
+  state["upcycle"]["kept"] = {"upcycle"};  // the base had its own experts
+  write_step_0(state);
+  CHECK(run.done("upcycle"));
 }
 
 TEST_CASE("packed files of other settings are no result, unless the run has trained") {
