@@ -233,6 +233,11 @@ for stage in "${stages[@]}"; do
   if is_done "$stage"; then
     say "$stage is done already${facts[${stage}_problem]:+; ${facts[${stage}_problem]}}"
   else
+    # Since the data were prepared, the job of another run may have put its own in their place.
+    if [ "$stage" = train ] && [[ " ${stages[*]} " == *" prepare "* ]] && [ "${facts[prepare_done]:-}" = no ]; then
+      say "prepare is to be done again${facts[prepare_problem]:+: ${facts[prepare_problem]}}"
+      run_stage prepare
+    fi
     [ -z "$stopping" ] || queue_again 75 "stopped between two stages"
     [ -z "${facts[${stage}_problem]:-}" ] || say "$stage is to be done: ${facts[${stage}_problem]}"
     run_stage "$stage"

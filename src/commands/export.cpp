@@ -20,6 +20,8 @@
 #include "family/hugging_face_source.hpp"
 #include "family/peft_source.hpp"
 #include "io/atomic_file.hpp"
+#include "run/export_record.hpp"
+#include "run/step_0_origin.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -179,6 +181,11 @@ fs::path folder_of(const Session& session, std::int64_t step) {
   return session.run().exported(step, session.config.export_.merge);
 }
 
+core::DType automatic_dtype(bool merge, const family::ModelSpec& spec) {
+  // What was trained is float32, and an adapter is little: it is kept as it is.
+  return merge ? spec.dtype : core::DType::f32;
+}
+
 core::DType dtype_of(const Session& session, const Start& start) {
   switch (session.config.export_.dtype) {
     case convert::ExportType::float32: return core::DType::f32;
@@ -186,8 +193,7 @@ core::DType dtype_of(const Session& session, const Start& start) {
     case convert::ExportType::float16: return core::DType::f16;
     case convert::ExportType::automatic: break;
   }
-  // What was trained is float32, and an adapter is little: it is kept as it is.
-  return session.config.export_.merge ? start.spec.dtype : core::DType::f32;
+  return automatic_dtype(session.config.export_.merge, start.spec);
 }
 
 /// The chat template of what the model was trained on; empty where the checkpoint does not say.
@@ -202,9 +208,11 @@ std::string trained_template(const Start& start, const data::Tokenizer* tokenize
 }
 
 /// The folder that says on what terms the base may be used: step 0, or the base where an earlier version made step 0.
-fs::path folder_of_terms(const Session& session, const Start& start, const std::string& base) {
+fs::path folder_of_terms(const Session& session, const Start& start, const std::string& recorded_base,
+                         const std::string& base) {
   if (!convert::license_of(start.store).id.empty() || !convert::files_of_terms(start.store).empty()) return start.store;
-  for (const std::string& folder : {session.config.model.base, base}) {
+  // model.base may name another model by now: it is asked only where step 0 does not say what it was made from.
+  for (const std::string& folder : {recorded_base.empty() ? session.config.model.base : recorded_base, base}) {
     if (!folder.empty() && fs::is_directory(folder)) return folder;
   }
   return start.store;
@@ -241,7 +249,9 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
   FromBase found;
   comm::on_all_ranks(session.world, [&] {
     if (!session.first()) return;
-    found = {trained_template(start, tokenizer), folder_of_terms(session, start, card.base)};
+    const std::string made_from = run::Step0Origin::of(checkpoint::Manifest::read(start.store)).base;
+    if (card.merged && !made_from.empty()) card.base = made_from;
+    found = {trained_template(start, tokenizer), folder_of_terms(session, start, made_from, card.base)};
     fs::path files = data::tokenizer_path(session.config.data, start.store.string());
     if (!fs::is_directory(files)) files = files.parent_path();
     card.chat = card.merged ? convert::chat_template_report(found.chat_template, convert::chat_template_in(files))
@@ -278,9 +288,22 @@ convert::ExportReport write_folder(const Session& session, const Start& start, c
   return convert::write_adapter_folder(session.world, request);
 }
 
-void write_verdict(const fs::path& folder, const convert::ExportCard& card) {
-  io::write_file_atomically(folder / "README.md", convert::card_text(card));
+/// What the folder was made from, for caravan status.
+run::ExportRecord record_of(const Start& start, const convert::ExportCard& card) {
+  return {.checkpoint = run::checkpoint_identity(checkpoint::Manifest::read(start.folder)),
+          .step = card.step,
+          .dtype = std::string(core::name_of(card.dtype)),
+          .automatic_dtype = std::string(core::name_of(automatic_dtype(card.merged, start.spec))),
+          .merge = card.merged,
+          .format = std::string(core::spelling(card.format)),
+          .program = card.program};
+}
+
+/// README.md comes last: without it the folder is no result.
+void write_verdict(const fs::path& folder, const Start& start, const convert::ExportCard& card) {
+  record_of(start, card).write(folder);
   if (!card.verified) io::write_file_atomically(folder / "UNVERIFIED", convert::unverified_text(card));
+  io::write_file_atomically(folder / "README.md", convert::card_text(card));
 }
 
 }  // namespace
@@ -325,7 +348,7 @@ int export_checkpoint(const Session& session) {
                    core::spelling(precision), ", the checkpoint's LoRA unmerged) at ", difference.positions, " tokens ",
                    check.origin, ": ", difference.describe(), ". Tolerated: ", tolerance.describe(), ".");
   comm::on_all_ranks(session.world, [&] {
-    if (session.first()) write_verdict(target.staging(), card);
+    if (session.first()) write_verdict(target.staging(), start, card);
   });
   end_if_asked(session);
   target.commit();

@@ -6,11 +6,13 @@
 #include "checkpoint/manifest.hpp"
 #include "comm/agreement.hpp"
 #include "commands/open_packed.hpp"
+#include "convert/base_tensors.hpp"
 #include "core/build_facts.hpp"
 #include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "family/config_changes.hpp"
+#include "run/step_0_origin.hpp"
 #include "train/changed_settings.hpp"
 
 namespace caravan::commands {
@@ -33,6 +35,31 @@ void log_changes(nlohmann::json before, const nlohmann::json& now) {
 /// The section [train] that a checkpoint was made with; empty when it does not say.
 nlohmann::json former_settings(const Start& start) {
   return start.reader->state().value("config", nlohmann::json::object()).value("train", nlohmann::json::object());
+}
+
+/// Throws (exit 2) when model.base is there and is not what step 0 was made from. Of a step 0 that says where it came
+/// from that very folder is not looked at again.
+void require_same_base(const Session& session, const Start& start, const checkpoint::Manifest& store) {
+  const std::string& base = session.config.model.base;
+  const nlohmann::json facts = store.state.value("upcycle", nlohmann::json::object());
+  const std::string recorded = facts.value("base", "");
+  const run::Step0Origin made = run::Step0Origin::of(store);
+  if (base.empty() || recorded.empty() || (!made.base.empty() && run::is_same_folder(base, made.base))) return;
+  const std::string from = made.base.empty() ? start.store.string() : start.store.string() + " (" + made.base + ")";
+  std::string found;
+  try {
+    found = convert::fingerprint_of_folders(base, made.base.empty() ? session.config.model.adapter : made.adapter,
+                                            start.spec);
+  } catch (const core::Error& error) {
+    // Who trains need not have the base, and an earlier version did not say which adapter it took.
+    if (made.base.empty()) return;
+    core::log_warning(core::concat("model.base = ", base, " is not the folder that upcycle took for ", from,
+                                   ", and cannot be compared with it: ", error.what()));
+    return;
+  }
+  if (found == recorded || (made.base.empty() && facts.contains("kept"))) return;
+  core::bad_input("model.base = ", base, " is another model than the one that upcycle took for ", from,
+                  "; set it back, or upcycle again into another run.folder");
 }
 
 Start open_start_at(const Session& session, const run::ResumePoint& point, const std::filesystem::path& folder) {
@@ -70,7 +97,8 @@ Start open_resume_point(const Session& session, run::ResumePoint& point) {
 void require_same_model(const Session& session, const Start& start) {
   const config::Config& config = session.config;
   const family::ModelSpec& spec = start.spec;
-  const nlohmann::json facts = checkpoint::Manifest::read(start.store).state.value("upcycle", nlohmann::json::object());
+  const checkpoint::Manifest store = checkpoint::Manifest::read(start.store);
+  const nlohmann::json facts = store.state.value("upcycle", nlohmann::json::object());
   const auto changes = family::config_changes(start.store.string(), facts.value("config", nlohmann::json()));
   if (!changes.empty()) {
     core::bad_input((start.store / "config.json").string(), ": ", core::join(changes, "; "),
@@ -87,6 +115,8 @@ void require_same_model(const Session& session, const Start& start) {
   if (facts.contains("config") && config.model.rope_theta > 0) {
     same("model.rope_theta", config.model.rope_theta, family::read_model_spec(start.store.string()).rotary.theta);
   }
+  require_same_base(session, start, store);
+  if (facts.contains("seed")) same("upcycle.seed", config.upcycle.seed, facts.at("seed").get<std::int64_t>());
   if (spec.pesc && !was_kept("upcycle")) {
     same("upcycle.experts", config.upcycle.experts, spec.pesc->experts);
     same("upcycle.topk", config.upcycle.topk, spec.pesc->topk);

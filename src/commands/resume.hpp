@@ -17,9 +17,10 @@ run::ResumeWish resume_wish(const Session& session);
 /// ResumePoint do.
 Start open_resume_point(const Session& session, run::ResumePoint& point);
 
-/// Throws (exit 2) when the configuration describes another model than the checkpoint holds: other trainables, another
-/// rotary base, or a config.json beside the frozen tensors that is no longer the one that upcycle wrote and recorded.
-/// Settings that upcycle did not use, because the base or the adapter had its own, are not compared.
+/// Throws (exit 2) when the configuration describes another model than the checkpoint holds: other trainables or
+/// initial values, another base or rotary base, or a config.json beside the frozen tensors that is no longer the one
+/// that upcycle wrote and recorded. Settings that upcycle did not use, because the base or the adapter had its own, are
+/// not compared.
 void require_same_model(const Session& session, const Start& start);
 
 /// Throws (exit 2) when the data are not those that the checkpoint was trained on, or a setting has changed that its

@@ -47,7 +47,11 @@ run::StageSettings settings_of(const config::Config& config) {
           .samples = config.evaluate.samples,
           .precision = std::string(core::spelling(config.train.precision)),
           .export_folder = config.export_.folder,
-          .merge = config.export_.merge};
+          .merge = config.export_.merge,
+          .dtype = std::string(core::spelling(config.export_.dtype)),
+          .format = std::string(core::spelling(config.export_.format)),
+          .adapter = config.model.adapter,
+          .upcycle = core::parse_json(config::json(config)).at("upcycle")};
 }
 
 std::string text_in(Form form, const run::RunFolder& folder, const run::StageSettings& settings) {

@@ -5,11 +5,15 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstdio>
 #include <string>
 
 #include "core/error.hpp"
 #include "core/finite.hpp"
 #include "core/random.hpp"
+#include "family/hugging_face_source.hpp"
+#include "family/parameters.hpp"
+#include "family/peft_source.hpp"
 
 namespace caravan::convert {
 
@@ -46,6 +50,25 @@ std::uint64_t base_fingerprint(const layout::TensorSource& source,
     }
   }
   return core::hash_name(text.data(), text.size());
+}
+
+std::string base_fingerprint_text(const layout::TensorSource& source,
+                                  const std::vector<layout::ParameterSpec>& parameters) {
+  char fingerprint[17];
+  std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
+                static_cast<unsigned long long>(base_fingerprint(source, parameters)));
+  return fingerprint;
+}
+
+std::string fingerprint_of_folders(const std::string& base, const std::string& adapter,
+                                   const family::ModelSpec& crafted) {
+  const family::ModelSpec spec = family::read_model_spec(base, crafted.rotary.theta);
+  const family::HuggingFaceSource files(base, spec);
+  const std::vector<layout::ParameterSpec> parameters = family::parameter_specs(crafted);
+  if (adapter.empty()) return base_fingerprint_text(files, parameters);
+  const family::PeftAdapter added = family::read_peft_adapter(adapter);
+  const family::AdaptedSource both(files, family::PeftSource(added, family::adapted(spec, added)));
+  return base_fingerprint_text(both, parameters);
 }
 
 }  // namespace caravan::convert

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "family/model_spec.hpp"
 #include "layout/parameter_spec.hpp"
 #include "layout/tensor_source.hpp"
 
@@ -18,5 +20,14 @@ void read_finite(const layout::TensorSource& source, const layout::ParameterSpec
 /// most 64 values of each) of every parameter that the base has.
 std::uint64_t base_fingerprint(const layout::TensorSource& source,
                                const std::vector<layout::ParameterSpec>& parameters);
+
+/// The same as 16 hexadecimal digits, as step 0 records it.
+std::string base_fingerprint_text(const layout::TensorSource& source,
+                                  const std::vector<layout::ParameterSpec>& parameters);
+
+/// base_fingerprint_text of a Hugging Face folder, and a PEFT folder if `adapter` is not empty, for the model that they
+/// are to become. Throws (exit 2) when one of them cannot be read or is not that model's.
+std::string fingerprint_of_folders(const std::string& base, const std::string& adapter,
+                                   const family::ModelSpec& crafted);
 
 }  // namespace caravan::convert

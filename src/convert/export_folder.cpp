@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "io/atomic_file.hpp"
+#include "run/export_record.hpp"
 
 namespace caravan::convert {
 
@@ -19,7 +20,14 @@ namespace {
 /// What a user who wants to export again may be about to lose.
 std::string what_is_in(const fs::path& folder) {
   for (const char* name : {"config.json", "adapter_config.json"}) {
-    if (fs::exists(folder / name)) return core::concat("holds a model already (", name, ")");
+    if (!fs::exists(folder / name)) continue;
+    const std::string model = core::concat("holds a model already (", name, ")");
+    try {
+      const std::optional<run::ExportRecord> made = run::ExportRecord::read(folder);
+      return made ? core::concat(model, ", the export of ", made->describe()) : model;
+    } catch (const core::Error&) {
+      return model;  // which is in the way, whatever it is
+    }
   }
   std::vector<std::string> names;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -28,6 +27,7 @@
 #include "io/atomic_file.hpp"
 #include "run/locked_folder.hpp"
 #include "run/shared_folder.hpp"
+#include "run/step_0_origin.hpp"
 
 namespace caravan::convert {
 namespace {
@@ -84,10 +84,9 @@ std::vector<checkpoint::Piece> pieces_of_rank(const std::vector<ParameterSpec>& 
 // What a checkpoint of step 0 is made from; equal facts give equal bytes.
 json facts_of(const UpcycleRequest& request, const std::string& config, const layout::TensorSource& source,
               const std::vector<ParameterSpec>& parameters) {
-  char fingerprint[17];
-  std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                static_cast<unsigned long long>(base_fingerprint(source, parameters)));
-  json facts{{"config", core::parse_json(config)}, {"seed", request.seed}, {"base", fingerprint}};
+  json facts{{"config", core::parse_json(config)},
+             {"seed", request.seed},
+             {"base", base_fingerprint_text(source, parameters)}};
   if (!request.kept.empty()) facts["kept"] = request.kept;
   return facts;
 }
@@ -164,6 +163,7 @@ UpcycleReport upcycle(comm::Communicator& world, const UpcycleRequest& request) 
   save.program = request.program;
   for (const ParameterSpec& parameter : parameters) save.tensors.push_back(parameter.name);
   save.state["upcycle"] = facts_of(request, config, source, parameters);
+  run::Step0Origin{request.base, request.adapter}.write_into(save.state);
   // Asked first without the lock, since what is there may be read-only; then again, as another process may have been
   // at work until now.
   std::optional<run::LockedFolder> folder;

@@ -3,7 +3,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -41,13 +40,14 @@ std::optional<struct stat> facts_of(const std::string& path) {
 }
 
 /// Whether what is known without reading it says that the source is still the one that was packed. As make does, it
-/// takes what is older than its result for unchanged. A renamed or copied file keeps its old time of modification, but
-/// not that of its last change of status.
+/// takes what is older than its result for unchanged. The time of the last change of status would also tell of a file
+/// that was renamed over the source with an older time; but after chmod, or where source and result were copied with
+/// their times, it would have the whole source read in every call.
 bool is_untouched(const std::string& source, const PackedFile& packed) {
   const auto now = facts_of(source), result = facts_of(packed.path());
   if (!now || !result || packed.metadata().source_bytes != static_cast<std::uint64_t>(now->st_size)) return false;
   const auto time = [](const timespec& at) { return std::pair(at.tv_sec, at.tv_nsec); };
-  return std::max(time(now->st_mtim), time(now->st_ctim)) < time(result->st_mtim);
+  return time(now->st_mtim) < time(result->st_mtim);
 }
 
 /// Whether the source of the packed file's name has other bytes by now, as far as they are looked at and can be read.

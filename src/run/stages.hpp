@@ -28,6 +28,10 @@ struct StageSettings {
   std::string precision{};             // train.precision
   std::string export_folder{};         // export.folder; empty: in the run folder
   bool merge = true;                   // export.merge
+  std::string dtype = "auto";          // export.dtype
+  std::string format = "pesc";         // export.format
+  std::string adapter{};               // model.adapter
+  nlohmann::json upcycle{};            // [upcycle], {"seed": 42, …}; null: step 0 is not compared with it
 };
 
 /// What lies on disk of a stage.

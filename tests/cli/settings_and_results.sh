@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What a stage left behind was made by settings of its own: train says which of [data] are others by now, and the card of
-# an export names those that were trained on; status, and with it the job,
-# takes the packed file for a result of these settings only if it is one, or the run needs it. A run that would train nothing is warned of, and so are sequences longer
-# than the positions that a model was made for, scaled ones included.
+# an export names those that were trained on; status, and with it the job, takes the packed file for a result of these
+# settings only if it is one, or the run needs it. Neither status nor train takes the step 0 of another base or seed for
+# that of the settings, and the card names the base that was used. A run that would train nothing is warned of, and so
+# are sequences longer than the positions that a model was made for, scaled ones included.
 . "$(dirname -- "${BASH_SOURCE[0]}")/../faults/common.sh"
 
 make_origin 2 2 1 1 1
@@ -39,6 +40,39 @@ cp -- "$work/other.jsonl" "$work/instructions.jsonl"
 start train "--run.folder=$work/stale" --train.steps=3 --train.warmup_steps=1 || fail "train beside a changed source ended with $?"
 expect_warning "data.source = $work/instructions.jsonl, which has changed since"
 mv -- "$work/kept.jsonl" "$work/instructions.jsonl"
+
+# The same base elsewhere, and one whose first tensor begins with other numbers.
+for base in moved other; do
+  cp -R -- "$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny" "$work/$base"
+  chmod -R u+w -- "$work/$base"
+done
+file=$work/other/model.safetensors
+begin=$((8 + $(od -An -tu8 -N 8 -- "$file")))
+printf '\x3f\x3f\x3f\x3f\x3f\x3f\x3f\x3f' | dd of="$file" bs=1 seek="$begin" conv=notrunc status=none
+store=$(checkpoint_folder origin 0)
+made_from=$CARAVAN_SOURCE/tests/data/fixtures/llama-tiny
+# expect_upcycle yes|no TEXT SETTINGS …: what caravan status says of step 0.
+expect_upcycle() {
+  "$binary" status "$work/config.ini" "${@:3}" --shell >"$work/output" || fail "status ended with $?"
+  expect_output "upcycle_done=$1"
+  [ -z "$2" ] || expect_output "upcycle_problem=$store was made with other settings: $2"
+}
+expect_upcycle yes ''
+expect_upcycle no "model.base = $work/other, but it was $made_from; upcycle.seed = 77, but it was 42" "--model.base=$work/other" --upcycle.seed=77
+expect_upcycle no 'upcycle.experts = 2, but it was 4' --upcycle.experts=2
+expect 2 1 train "$work/config.ini" "--model.base=$work/other"
+expect_output "model.base = $work/other is another model than the one that upcycle took for $store ($made_from); set it back"
+expect 2 1 train "$work/config.ini" --upcycle.seed=77
+expect_output "upcycle.seed = 77, but the checkpoint's model has 42; set it back"
+expect 0 1 upcycle "$work/config.ini" "--model.base=$work/moved"
+expect_output "already holds this model"
+copy_run origin moved-run
+start train "--run.folder=$work/moved-run" "--model.base=$work/moved" --train.warmup_steps=1 || fail "train beside a moved base ended with $?"
+expect_no_warning 'model.base'
+start train "--run.folder=$work/moved-run" "--model.base=$work/gone" --train.warmup_steps=1 || fail "train without its base ended with $?"
+expect_warning "model.base = $work/gone is not the folder that upcycle took for .*, and cannot be compared with it"
+start export "--run.folder=$work/moved-run" "--export.folder=$work/of-base" "--model.base=$work/other" || fail "export ended with $?"
+grep -qF "A dense model, $made_from, with" "$work/of-base/README.md" || fail "README.md names another base"
 
 copy_run origin warm
 start train "--run.folder=$work/warm" --train.steps=1 --train.warmup_steps=0 --train.warmup_ratio=0.03 || fail "one step ended with $?"

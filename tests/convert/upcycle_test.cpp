@@ -11,12 +11,14 @@
 
 #include "checkpoint/reader.hpp"
 #include "comm/mpi_runtime.hpp"
+#include "convert/base_tensors.hpp"
 #include "core/error.hpp"
 #include "family/hugging_face_source.hpp"
 #include "family/initial_values.hpp"
 #include "family/parameters.hpp"
 #include "io/atomic_file.hpp"
 #include "io/safetensors.hpp"
+#include "run/step_0_origin.hpp"
 #include "tests/comm/shared_folder.hpp"
 #include "tests/family/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -105,6 +107,25 @@ TEST_CASE("the upcycled model holds the base's bytes and initial values that kno
     CHECK(bytes_of(reader, parameter.name, parameter.storage) == expected);
   }
   CHECK(reader.verify().empty());
+}
+
+TEST_CASE("a step 0 names its base, and the same base elsewhere gives the same step 0") {
+  Shared shared;
+  const auto request = request_for(family::fixture("llama-tiny"), shared.folder);
+  convert::upcycle(*shared.world, request);
+  const checkpoint::Manifest manifest = checkpoint::Manifest::read(request.folder);
+  CHECK(run::Step0Origin::of(manifest).base == request.base);
+  CHECK(run::Step0Origin::of(manifest).adapter.empty());
+  const std::string copy = (shared.folder / "copy").string();
+  shared.world->barrier("test read");
+  if (shared.world->rank() == 0) fs::copy(request.base, copy, fs::copy_options::recursive);
+  shared.world->barrier("test copy");
+  const auto again = request_for(copy, shared.folder);
+  CHECK(convert::upcycle(*shared.world, again).already_there);
+  const std::string recorded = manifest.state.at("upcycle").at("base");
+  CHECK(convert::fingerprint_of_folders(copy, "", request.spec) == recorded);
+  const std::string changed = changed_base(shared, "model.norm.weight", [](float* values) { values[0] += 1; });
+  CHECK(convert::fingerprint_of_folders(changed, "", request.spec) != recorded);
 }
 
 TEST_CASE("another version on another number of ranks writes the same store") {

@@ -74,7 +74,7 @@ for layout in '1 1 1' '2 2 1' '2 1 2' '4 2 2'; do
     cmp -- "$work/export-1-1-1/$file" "$out/$file" || fail "$out/$file differs from that of one rank"
   done
 done
-refused 2 export "$config" "--export.folder=$work/export-1-1-1" -- "$work/export-1-1-1 holds a model already (config.json)" "choose another export.folder"
+refused 2 export "$config" "--export.folder=$work/export-1-1-1" -- "$work/export-1-1-1 holds a model already (config.json), the export of step 4 as float32, with export.merge = true and export.format = pesc" "choose another export.folder"
 for file in configuration_pesc.py modeling_pesc.py; do
   cmp -- "$CARAVAN_SOURCE/src/convert/transformers/$file" "$work/export-1-1-1/$file" || fail "$file is not the source's"
 done
@@ -89,6 +89,22 @@ refused 1 export "$config" --export.dtype=int8 -- export.dtype
 expect 0 1 export "$config" --checkpoint.step=0 --export.dtype=bfloat16
 [ -e "$work/origin/export-step-00000000/config.json" ] || fail "no export in the run folder"
 grep -qF 'It was not trained' "$work/origin/export-step-00000000/README.md" || fail "the README of step 0 says otherwise"
+# expect_export yes|no TEXT SETTINGS …: what caravan status says of the folder that is there.
+expect_export() {
+  "$binary" status "$config" "--export.folder=$work/export-1-1-1" "${@:3}" --shell >"$work/output" || fail "status ended with $?"
+  expect_output "export_done=$1"
+  [ -z "$2" ] || expect_output "export_problem=$work/export-1-1-1 holds another export: $2"
+}
+expect_export yes ''
+expect_export yes '' --export.dtype=float32
+expect_export no 'export.dtype = float16, but it was float32' --export.dtype=float16
+expect_export no 'export.merge = false, but it was true' --export.merge=false
+expect_export no 'export.format = official, but it was pesc' --export.format=official
+expect_export no 'the checkpoint is of step 0, but it was 4' --checkpoint.step=0
+copy_run origin other
+rm -r -- "$(checkpoint_folder other 4)"
+start train "--run.folder=$work/other" --train.lr=1e-3 || fail "training with another rate ended with $?"
+expect_export no "the checkpoint is $(checkpoint_folder other 4), but it was another one of this step" "--run.folder=$work/other"
 say "exports from 1, 2 and 4 ranks are the same and verified"
 
 # What the checkpoint computes, with LoRA beside the weights, is not what the dense base does: verify sees the training.

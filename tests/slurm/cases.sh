@@ -23,7 +23,7 @@ case_finished() {
   mv -- "$CARAVAN_RUN/export-step-00000012/README.md" "$work/README.md"
   submit
   expect_end "$job" FAILED 2 0
-  expect_job_says "$job" "holds a model already (config.json); nothing is replaced"
+  expect_job_says "$job" "holds a model already (config.json), the export of step 12 as "
   mv -- "$work/README.md" "$CARAVAN_RUN/export-step-00000012/README.md"
 }
 

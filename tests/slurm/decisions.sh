@@ -178,6 +178,25 @@ expect_said "prepare is done already; $others; it is kept, because this run has 
 expect_not_called srun 'caravan prepare '
 arguments=''
 
+begin replaced_data  # between prepare and train, by another run's job: they are prepared again
+cp -- "$work/instructions.packed" "$CASE/own.packed"
+cat >"$CASE/caravan" <<TEXT
+#!/usr/bin/env bash
+if [ ! -e "$CASE/replaced" ] && grep -qs 'prepare is done already' "$CASE/said"; then
+  touch "$CASE/replaced"
+  "$binary" prepare "$work/config.ini" "--data.packed=$CASE/own.packed" --data.template=idae_official >"$CASE/other" 2>&1
+fi
+exec "$binary" "\$@"
+TEXT
+chmod +x "$CASE/caravan"
+arguments="prepare train --data.packed=$CASE/own.packed"
+body "CARAVAN=$CASE/caravan"
+expect_status 0
+expect_said "prepare is to be done again: $CASE/own.packed was prepared with other settings: data.template = idae, but it was idae_official; prepare would replace it"
+[ "$(grep -oE 'caravan (prepare|train) ' "$CASE/called-srun" | tr -d '\n')" = "caravan prepare caravan train " ] ||
+  failed "the data were not prepared again before train"
+arguments=''
+
 begin storage_full
 ln -s /dev/full "$run/restarts-1000.next"
 body
