@@ -3,8 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/manifest.hpp"
+#include "commands/open_packed.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "data/prepared.hpp"
 
 namespace caravan::commands {
 namespace {
@@ -21,6 +25,28 @@ std::string differences_of(const data::Tokenizer& tokenizer, const nlohmann::ord
   return differences.empty() ? "" : ": " + core::join(differences, "; ");
 }
 
+void require_same_tokenizer(const data::PackedFile& file, const data::Tokenizer& tokenizer) {
+  const std::vector<std::string> differences = data::other_tokenizer(file, tokenizer);
+  if (differences.empty()) return;
+  core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(), ": ",
+                  core::join(differences, "; "), "; ", advice);
+}
+
+/// The file that a checkpoint was trained on, if data.packed still names it; else `unknown` says why not.
+std::optional<data::PackedFile> find_data(const Session& session, const Start& start, std::string& unknown) {
+  const std::string& path = session.config.data.packed;
+  unknown = "data.packed does not name the file that it was trained on";
+  if (path.empty() || !fs::exists(path)) return std::nullopt;
+  try {
+    data::PackedFile file(path);
+    if (is_same_data(start.reader->state(), file)) return file;
+  } catch (const core::Error& error) {
+    if (!checkpoint::is_damage(error)) throw;  // a storage that fails says nothing of the file
+    unknown = error.what();
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start) {
@@ -33,25 +59,29 @@ std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, cons
                   differences_of(*tokenizer, was), "; ", advice);
 }
 
-std::optional<std::int32_t> trained_eos(const Start& start, const data::Tokenizer& tokenizer) {
-  if (start.reader->step() == 0) return std::nullopt;
-  const auto eos = data::trained_eos(start.reader->state().value("packed", nlohmann::json()));
-  if (eos) return eos;
-  return tokenizer.eos_id() < 0 ? std::nullopt : std::optional(tokenizer.eos_id());
+std::optional<std::int32_t> trained_eos(const Session& session, const Start& start, const data::Tokenizer& tokenizer) {
+  if (start.reader->step() == 0 || tokenizer.eos_id() < 0) return std::nullopt;
+  const nlohmann::json packed = start.reader->state().value("packed", nlohmann::json());
+  if (packed.is_object() && packed.contains("tokenizer_identity")) return data::trained_eos(packed);
+  // Data of an earlier version do not name it: it is what their records end with.
+  std::string unknown;
+  if (const auto file = find_data(session, start, unknown)) {
+    require_same_tokenizer(*file, tokenizer);
+    if (!file->last_tokens().empty()) return tokenizer.eos_id();
+    unknown = core::concat("all records of ", file->path(), " are cut");
+  }
+  if (session.first()) {
+    core::log_warning(core::concat("it is not known which token the answers of ", start.folder.string(),
+                                   " end with: ", unknown,
+                                   "; eos_token_id of the export is that of the base. Set "
+                                   "data.packed to the file that it was trained on, and export again"));
+  }
+  return std::nullopt;
 }
 
 void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& tokenizer, const Start& start) {
-  const data::PackedMetadata& metadata = file.metadata();
-  if (!tokenizer.matches(metadata.tokenizer)) {
-    core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(),
-                    differences_of(tokenizer, metadata.tokenizer_identity), "; ", advice);
-  }
-  // A fingerprint of earlier versions says nothing of the files beside tokenizer.model.
-  if (metadata.tokenizer != tokenizer.fingerprint() && !file.ends_with(tokenizer.eos_id())) {
-    core::bad_input(file.path(), " was made with another tokenizer than ", tokenizer.path(), ": no record ends with ",
-                    tokenizer.eos_text(), " (id ", tokenizer.eos_id(), "); ", advice);
-  }
-  if (metadata.vocabulary > start.spec.vocabulary && file.largest_id() >= start.spec.vocabulary) {
+  require_same_tokenizer(file, tokenizer);
+  if (file.metadata().vocabulary > start.spec.vocabulary && file.largest_id() >= start.spec.vocabulary) {
     core::bad_input(file.path(), " has the token ", file.largest_id(), ", but the model's vocabulary is ",
                     start.spec.vocabulary, "; run caravan prepare again with the model's tokenizer");
   }

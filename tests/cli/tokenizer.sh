@@ -107,4 +107,25 @@ copy_base
 printf '{"<|x|>": %d}' "$rows" >"$base/added_tokens.json"
 printf '{"instruction": "", "conversation": [{"input": "<|x|>", "output": "b"}]}\n%.0s' 1 2 3 4 5 >"$work/uses.jsonl"
 refuses prepare "--data.source=$work/uses.jsonl" --data.template=idae_official -- "$work/uses.jsonl:1" "\"<|x|>\", has the id $rows"
+
+# Data of an earlier version do not say which tokenizer made them, but their records end with its eos.
+copy_base
+sed -i 's|"content":"</s>"|"content":"<unk>"|' -- "$base/tokenizer_config.json"
+sed -i 's|</s>|<unk>|' -- "$base/special_tokens_map.json"
+cp -R -- "$CARAVAN_SOURCE/tests/data/checkpoints/version-1" "$work/old" && chmod -R u+w -- "$work/old"
+of_old=("--run.folder=$work/old/run" "--data.packed=$work/old/instructions.packed" --data.held_out_every=0)
+for words in train "export --export.folder=$work/no"; do
+  read -r -a words <<<"$words"
+  ended=0
+  start "${words[@]}" "${of_old[@]}" "--data.tokenizer=$base" || ended=$?
+  [ "$ended" -eq 2 ] || fail "${words[0]} with another eos than that of old data: exit $ended instead of 2"
+  expect_output "$work/old/instructions.packed was made with another tokenizer than $base/tokenizer.model"
+  expect_output 'eos_token is "<unk>" (id 0), but a record ends with the token 2'
+done
+start export "${of_old[@]}" "--export.folder=$work/old/right" || fail "export of an old run ended with $?"
+! grep -q 'it is not known' "$work/output" || fail "the end of old data is not known"
+start export "${of_old[@]}" "--data.packed=$work/uses.jsonl" "--data.tokenizer=$base" "--export.folder=$work/old/unknown" ||
+  fail "export of an old run without its data ended with $?"
+expect_output 'it is not known which token the answers of'
+grep -q '"eos_token_id": 2\b' "$work/old/unknown/config.json" || fail "an end that is not known is written"
 say "one tokenizer from upcycle to export"
