@@ -5,8 +5,8 @@
 
 #include "checkpoint/manifest.hpp"
 #include "commands/open_packed.hpp"
-#include "core/json.hpp"
 #include "core/log.hpp"
+#include "core/system_error.hpp"
 #include "core/text.hpp"
 #include "data/prepared.hpp"
 
@@ -32,6 +32,25 @@ void require_same_tokenizer(const data::PackedFile& file, const data::Tokenizer&
                   core::join(differences, "; "), "; ", advice);
 }
 
+/// What to do when the tokenizer of step 0 is not the one that is wanted.
+std::string ways_out(const Session& session, const fs::path& store) {
+  const std::string& base = session.config.model.base;
+  return core::concat("set data.tokenizer = ", base.empty() ? "the folder of the right one" : base,
+                      " in all stages, or remove ", store.string(), " and run caravan upcycle again");
+}
+
+/// Nothing, and in `wrong` the message, where the files are not those of a tokenizer.
+std::unique_ptr<data::Tokenizer> try_to_open(const std::string& path, std::string& wrong) {
+  try {
+    return data::open_tokenizer(path);
+  } catch (const core::SystemError&) {
+    throw;
+  } catch (const core::Error& error) {
+    wrong = error.what();
+    return nullptr;
+  }
+}
+
 /// The file that a checkpoint was trained on, if data.packed still names it; else `unknown` says why not.
 std::optional<data::PackedFile> find_data(const Session& session, const Start& start, std::string& unknown) {
   const std::string& path = session.config.data.packed;
@@ -50,7 +69,10 @@ std::optional<data::PackedFile> find_data(const Session& session, const Start& s
 }  // namespace
 
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start) {
-  auto tokenizer = data::open_tokenizer(data::tokenizer_path(session.config.data, start.store.string()));
+  std::string wrong;
+  auto tokenizer = try_to_open(data::tokenizer_path(session.config.data, start.store.string()), wrong);
+  if (!tokenizer && !session.config.data.tokenizer.empty()) core::bad_input(wrong);
+  if (!tokenizer) core::bad_input(wrong, "; ", ways_out(session, start.store));
   tokenizer->log_warnings();
   const auto packed = start.reader->state().value("packed", nlohmann::json());
   if (!packed.is_object() || tokenizer->matches(packed.value("tokenizer", ""))) return tokenizer;
@@ -98,22 +120,21 @@ void check_tokenizer_of_base(const Session& session) {
   }
 }
 
-void warn_of_other_tokenizer(const Session& session) {
+TokenizerOfData tokenizer_of_data(const Session& session) {
   const config::Config& config = session.config;
+  const std::string& base = config.model.base;
   const fs::path store = step_0_folder(session);
-  if (!session.first() || !config.data.tokenizer.empty() || config.model.base.empty()) return;
-  if (!fs::exists(store / "manifest.json")) return;
-  try {
-    const auto in_store = data::open_tokenizer(store.string()), in_base = data::open_tokenizer(config.model.base);
-    if (in_store->fingerprint() == in_base->fingerprint()) return;
-    core::log_warning(
-        core::concat(config.model.base, " has another tokenizer by now than ", store.string(), ", which upcycle filled",
-                     differences_of(*in_base, in_store->identity()),
-                     "; training refuses data of one with the other. Set data.tokenizer = ", config.model.base,
-                     " in all stages, or remove ", store.string(), " and run caravan upcycle again"));
-  } catch (const core::Error&) {
-    return;  // a stage that needs the tokenizer says what is wrong with it
-  }
+  if (!config.data.tokenizer.empty() || !fs::exists(store / "manifest.json")) return {base, ""};
+  std::string wrong_in_store, wrong_in_base;
+  const auto in_store = try_to_open(store.string(), wrong_in_store);
+  if (base.empty()) return {store.string(), ""};
+  const auto in_base = try_to_open(base, wrong_in_base);
+  if (!in_base) return {in_store ? store.string() : base, ""};
+  if (!in_store) return {base, core::concat(wrong_in_store, "; ", ways_out(session, store))};
+  if (in_store->fingerprint() == in_base->fingerprint()) return {store.string(), ""};
+  return {store.string(), core::concat(base, " has another tokenizer by now than ", store.string(),
+                                       ", which upcycle filled", differences_of(*in_base, in_store->identity()),
+                                       "; training takes that of step 0: ", ways_out(session, store))};
 }
 
 }  // namespace caravan::commands

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "commands/start.hpp"
 #include "data/packed_file.hpp"
@@ -28,8 +29,11 @@ void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& to
 /// that prepare is going to refuse, since weights are upcycled without one.
 void check_tokenizer_of_base(const Session& session);
 
-/// Warns when step 0 is there and has another tokenizer than the base has now, where data.tokenizer does not say which
-/// one counts: prepare takes the base's, and the stages after it step 0's.
-void warn_of_other_tokenizer(const Session& session);
+/// Which tokenizer prepare takes, before there is a checkpoint to train from.
+struct TokenizerOfData {
+  std::string folder;      // step 0 where it is there, since that is what the stages after it take; else model.base
+  std::string conflict{};  // what the base has else by now and what to do; "": nothing, or data.tokenizer decides
+};
+TokenizerOfData tokenizer_of_data(const Session& session);
 
 }  // namespace caravan::commands
