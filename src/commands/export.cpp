@@ -268,12 +268,11 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
 }
 
 convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
-                                   const data::Tokenizer* tokenizer, const FromBase& from_base,
+                                   const std::optional<std::int32_t>& eos, const FromBase& from_base,
                                    const fs::path& folder) {
   if (card.merged) {
     const convert::CompanionSources companions{start.store,
-                                               data::tokenizer_path(session.config.data, start.store.string()),
-                                               tokenizer ? trained_eos(start, *tokenizer) : std::nullopt};
+                                               data::tokenizer_path(session.config.data, start.store.string()), eos};
     const convert::ExportedAs as{card.dtype, card.format, expert_dropout_of(session, card.settings)};
     convert::ExportRequest request{*start.reader, start.spec, companions, as, folder};
     request.chat_template = from_base.chat_template;
@@ -320,8 +319,12 @@ int export_checkpoint(const Session& session) {
   if (!session.config.export_.merge) base.emplace(open_base(session, start));
   // A model that was trained goes with the tokenizer of its data; what was not may have one that is not supported.
   std::unique_ptr<data::Tokenizer> tokenizer;
+  std::optional<std::int32_t> eos;
   if (start.reader->step() > 0) {
-    comm::on_all_ranks(session.world, [&] { tokenizer = open_run_tokenizer(session, start); });
+    comm::on_all_ranks(session.world, [&] {
+      tokenizer = open_run_tokenizer(session, start);
+      eos = trained_eos(session, start, *tokenizer);
+    });
   }
   const CheckTexts check = choose_texts(session, start, tokenizer.get());
   // The two models follow each other, so that there is never more than one in memory.
@@ -331,7 +334,7 @@ int export_checkpoint(const Session& session) {
   if (base) card.base = base->folder;
   const FromBase from_base = find_in_base(session, start, tokenizer.get(), card);
   convert::ExportFolder target(session.world, folder);
-  const convert::ExportReport report = write_folder(session, start, card, tokenizer.get(), from_base, target.staging());
+  const convert::ExportReport report = write_folder(session, start, card, eos, from_base, target.staging());
   core::log("exported ", start.folder.string(), " (step ", card.step, "): ", report.elements, " parameters as ",
             core::name_of(card.dtype), ", ", core::format_bytes(report.bytes), " in ", report.shards,
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <utility>
 
 #include "comm/agreement.hpp"
 #include "commands/start.hpp"
@@ -43,6 +44,13 @@ data::PackedFile open_verified(const Session& session, const std::string& path) 
   return std::move(*file);
 }
 
+/// The checksums of the file and of what the checkpoint was trained on, of the kind that the checkpoint has.
+std::pair<std::string, std::string> checksums(const nlohmann::json& state, const data::PackedFile& packed) {
+  const std::string content = state.value("data_content", "");
+  if (content.empty()) return {packed.fingerprint(), state.value("data", "")};
+  return {packed.content(), content};
+}
+
 }  // namespace
 
 std::vector<data::PackedFile> open_packed(const Session& session, const std::vector<std::string>& paths) {
@@ -74,10 +82,13 @@ nlohmann::json facts_of(const data::PackedFile& packed) {
   return {{"data", packed.fingerprint()}, {"data_content", packed.content()}, {"packed", core::parse_json(metadata)}};
 }
 
+bool is_same_data(const nlohmann::json& state, const data::PackedFile& packed) {
+  const auto [now, then] = checksums(state, packed);
+  return now == then;
+}
+
 void require_same_data(const nlohmann::json& state, const std::string& folder, const data::PackedFile& packed) {
-  const std::string content = state.value("data_content", "");
-  const std::string now = content.empty() ? packed.fingerprint() : packed.content();
-  const std::string then = content.empty() ? state.value("data", "") : content;
+  const auto [now, then] = checksums(state, packed);
   if (now == then) return;
   core::bad_input("data.packed = ", packed.path(), " is not the file that ", folder, " was trained on (checksums ", now,
                   " and ", then, "); bring the former back, or train on the new one in another run.folder");

@@ -22,8 +22,11 @@ void warn_of_other_settings(const Session& session, const data::PackedFile& pack
 /// `packed`, its metadata.
 nlohmann::json facts_of(const data::PackedFile& packed);
 
-/// Throws (exit 2) when `state`, of the checkpoint in `folder`, says that it was trained on other tokens. A checkpoint
-/// of an older version knows the checksum of the whole file only.
+/// Whether `state`, of a checkpoint, says that it was trained on these tokens. One of an older version knows the
+/// checksum of the whole file only.
+bool is_same_data(const nlohmann::json& state, const data::PackedFile& packed);
+
+/// Throws (exit 2) when `state`, of the checkpoint in `folder`, says that it was trained on other tokens.
 void require_same_data(const nlohmann::json& state, const std::string& folder, const data::PackedFile& packed);
 
 }  // namespace caravan::commands

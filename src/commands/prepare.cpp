@@ -13,10 +13,10 @@ namespace caravan::commands {
 namespace {
 
 /// With which settings the files that are there were made, where they are others.
-void log_what_is_replaced(const config::Config& config) {
+void log_what_is_replaced(const config::Config& config, const std::string& tokenizer) {
   std::vector<std::string> differences;
   try {
-    differences = data::prepared(config.data, config.train.sequence, config.model.base).differences;
+    differences = data::prepared(config.data, config.train.sequence, tokenizer).differences;
   } catch (const core::Error&) {
     return;  // no packed file, or a damaged one: nothing to compare
   }
@@ -25,8 +25,8 @@ void log_what_is_replaced(const config::Config& config) {
 }
 
 /// What is known of the model before there is one: its configuration may be one that only upcycle refuses.
-data::PrepareBase model_of(const Session& session) {
-  data::PrepareBase base{session.config.model.base, {}};
+data::PrepareBase model_of(const Session& session, const std::string& tokenizer) {
+  data::PrepareBase base{tokenizer, {}};
   const std::filesystem::path folder =
       base.folder.empty() ? step_0_folder(session) : std::filesystem::path(base.folder);
   if (!std::filesystem::is_regular_file(folder / "config.json")) return base;
@@ -44,10 +44,13 @@ int prepare(const Session& session) {
   // The work of one process: further ranks wait in MPI_Finalize, where no deadline runs.
   if (!session.first()) return 0;
   try {
-    log_what_is_replaced(config);
-    warn_of_other_tokenizer(session);
+    const TokenizerOfData tokenizer = tokenizer_of_data(session);
+    // Before good data are replaced by those that no later stage takes.
+    if (!tokenizer.conflict.empty()) core::bad_input(tokenizer.conflict);
+    log_what_is_replaced(config, tokenizer.folder);
     const std::string program = core::concat("caravan ", core::build_facts().version);
-    const data::PrepareReport report = data::prepare(config.data, config.train.sequence, model_of(session), program);
+    const data::PrepareReport report =
+        data::prepare(config.data, config.train.sequence, model_of(session, tokenizer.folder), program);
     for (const std::string& line : report.lines()) core::log_line(line);
   } catch (const core::Error& error) {
     // What ends a stopped start is collective, and the other ranks are not there any more.

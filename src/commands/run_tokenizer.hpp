@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "commands/start.hpp"
 #include "data/packed_file.hpp"
@@ -15,8 +16,10 @@ namespace caravan::commands {
 /// checkpoint says that it was trained on data of another one.
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start);
 
-/// The token that the checkpoint's answers were trained to end with; nothing for one of step 0.
-std::optional<std::int32_t> trained_eos(const Start& start, const data::Tokenizer& tokenizer);
+/// The token that the checkpoint's answers were trained to end with. Nothing for one of step 0, where the tokenizer has
+/// none, and, with a warning, where data of an earlier version do not say it. Throws (exit 2) when they say that it is
+/// another one than the tokenizer's.
+std::optional<std::int32_t> trained_eos(const Session& session, const Start& start, const data::Tokenizer& tokenizer);
 
 /// Throws (exit 2) when a packed file was made with another tokenizer, naming in what they differ, or has a token that
 /// the model does not have.
@@ -26,8 +29,11 @@ void require_same_tokens(const data::PackedFile& file, const data::Tokenizer& to
 /// that prepare is going to refuse, since weights are upcycled without one.
 void check_tokenizer_of_base(const Session& session);
 
-/// Warns when step 0 is there and has another tokenizer than the base has now, where data.tokenizer does not say which
-/// one counts: prepare takes the base's, and the stages after it step 0's.
-void warn_of_other_tokenizer(const Session& session);
+/// Which tokenizer prepare takes, before there is a checkpoint to train from.
+struct TokenizerOfData {
+  std::string folder;      // step 0 where it is there, since that is what the stages after it take; else model.base
+  std::string conflict{};  // what the base has else by now and what to do; "": nothing, or data.tokenizer decides
+};
+TokenizerOfData tokenizer_of_data(const Session& session);
 
 }  // namespace caravan::commands

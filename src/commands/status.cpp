@@ -8,6 +8,7 @@
 #include "config/config.hpp"
 #include "core/error.hpp"
 #include "core/json.hpp"
+#include "run/checkpoint_choice.hpp"
 #include "run/status.hpp"
 
 namespace caravan::commands {
@@ -34,10 +35,20 @@ config::Config load(const std::string& path, const std::vector<std::string>& set
   return config;
 }
 
+/// The settings of [data], with the tokenizer that training takes: that of step 0, where it is there.
+data::Options data_of(const config::Config& config) {
+  data::Options data = config.data;
+  const fs::path store = run::step_0_folder(run::RunFolder(config.run.folder), config.model.store);
+  if (data.tokenizer.empty() && fs::exists(store / "manifest.json") && fs::exists(store / "tokenizer.model")) {
+    data.tokenizer = store.string();
+  }
+  return data;
+}
+
 run::StageSettings settings_of(const config::Config& config) {
   return {.store = config.model.store,
           .base = config.model.base,
-          .data = config.data,
+          .data = data_of(config),
           .sequence = config.train.sequence,
           .resume = config.checkpoint.resume,
           .steps = config.train.steps,

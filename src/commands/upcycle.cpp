@@ -64,7 +64,8 @@ int upcycle(const Session& session) {
   const convert::UpcycleReport report = convert::upcycle(session.world, request);
   if (report.already_there) {
     core::log(request.folder.string(), " already holds this model; nothing was written");
-    warn_of_other_tokenizer(session);
+    const std::string conflict = session.first() ? tokenizer_of_data(session).conflict : "";
+    if (!conflict.empty()) core::log_warning(conflict);
     return 0;
   }
   const std::string from = adapter.folder.empty() ? "" : " and " + adapter.folder;

@@ -91,7 +91,8 @@ void InstructionSource::refuse_foreign_records() {
     for (index_ = 0; index_ < 2 && !finished_; ++index_) {
       const std::string_view element = array_ ? next_element() : next_line();
       if (element.data() == nullptr) break;
-      kind = foreign_records(element, !array_);
+      const Place place = array_ ? Place::in_array : index_ == 0 && finished_ ? Place::alone : Place::on_a_line;
+      kind = foreign_records(element, place);
       if (!kind) break;
     }
   } catch (const core::Error&) {

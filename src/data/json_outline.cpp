@@ -10,13 +10,14 @@ namespace {
 
 using nlohmann::json;
 using Kind = JsonOutline::Kind;
+using Field = JsonOutline::Field;
 
 /// Takes the parser's events.
 class Outliner {
  public:
   explicit Outliner(JsonOutline& outline) : outline_(outline) {}
 
-  bool null() { return value(Kind::scalar); }
+  bool null() { return value(Kind::null); }
   bool boolean(bool) { return value(Kind::scalar); }
   bool number_integer(json::number_integer_t) { return value(Kind::scalar); }
   bool number_unsigned(json::number_unsigned_t) { return value(Kind::scalar); }
@@ -29,8 +30,16 @@ class Outliner {
   bool end_array() { return --depth_ >= 0; }
   bool key(std::string& name) {
     constexpr std::size_t most = 64;
-    kept_ = depth_ == 1 && outline_.fields.size() < most;
-    if (kept_) outline_.fields.push_back({name, Kind::none});
+    if (depth_ == 1) {
+      kept_ = outline_.fields.size() < most;
+      elements_ = 0;
+      if (kept_) outline_.fields.push_back({name, Kind::none});
+    } else if (kept_ && outline_.kind == Kind::object && outline_.fields.back().keys.size() < most) {
+      Field& field = outline_.fields.back();
+      const bool of_field = depth_ == 2 && field.kind == Kind::object;
+      const bool of_element = depth_ == 3 && field.kind == Kind::array_of_objects && elements_ == 1;
+      if (of_field || of_element) field.keys.push_back(name);
+    }
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const json::exception& error) {
@@ -39,6 +48,10 @@ class Outliner {
   }
 
  private:
+  static bool is_array(Kind kind) {
+    return kind == Kind::array || kind == Kind::array_of_objects || kind == Kind::array_of_arrays ||
+           kind == Kind::array_of_texts;
+  }
   bool open(Kind kind) {
     value(kind);
     ++depth_;
@@ -49,23 +62,21 @@ class Outliner {
       outline_.kind = kind;
     } else if (depth_ == 1 && outline_.kind == Kind::object) {
       if (kept_) outline_.fields.back().kind = kind;
-      first_element_ = kind == Kind::array;
-    } else if (depth_ == 2 && first_element_) {
-      if (kept_) {
+    } else if (depth_ == 2 && kept_ && is_array(outline_.fields.back().kind)) {
+      if (++elements_ == 1) {
         outline_.fields.back().kind = kind == Kind::object  ? Kind::array_of_objects
                                       : kind == Kind::array ? Kind::array_of_arrays
                                       : kind == Kind::text  ? Kind::array_of_texts
                                                             : Kind::array;
       }
-      first_element_ = false;
     }
     return true;
   }
 
   JsonOutline& outline_;
   int depth_ = 0;
-  bool kept_ = false;           // the field at hand is among those that are listed
-  bool first_element_ = false;  // of an array that is a field's value, comes next
+  bool kept_ = false;  // the field at hand is among those that are listed
+  int elements_ = 0;   // of an array that is this field's value, so far
 };
 
 /// Counts what the parser takes, which reads one character behind a number.
@@ -116,6 +127,13 @@ JsonOutline::Kind JsonOutline::kind_of(std::string_view name) const {
     if (field.name == name) return field.kind;
   }
   return Kind::none;
+}
+
+std::vector<std::string> JsonOutline::keys_of(std::string_view name) const {
+  for (const Field& field : fields) {
+    if (field.name == name) return field.keys;
+  }
+  return {};
 }
 
 }  // namespace caravan::data

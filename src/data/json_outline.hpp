@@ -12,7 +12,8 @@ struct JsonOutline {
   enum class Kind {
     none,        // not JSON; or no such field
     incomplete,  // JSON that is cut off
-    scalar,      // a number, true, false or null
+    null,
+    scalar,  // a number, true or false
     text,
     object,
     array,             // of something else, or empty
@@ -23,6 +24,7 @@ struct JsonOutline {
   struct Field {
     std::string name{};
     Kind kind = Kind::none;
+    std::vector<std::string> keys{};  // of an object, or of the first element of an array of objects; the first ones
   };
   Kind kind = Kind::none;
   std::vector<Field> fields{};  // of an object; the first ones only
@@ -32,8 +34,11 @@ struct JsonOutline {
   /// Of the value that `text` begins with.
   static JsonOutline of(std::string_view text);
 
-  bool has(std::string_view name) const { return kind_of(name) != Kind::none; }
+  /// Whether there is such a field, and it is not null.
+  bool has(std::string_view name) const { return kind_of(name) != Kind::none && kind_of(name) != Kind::null; }
   Kind kind_of(std::string_view name) const;
+  /// None when there is no such field.
+  std::vector<std::string> keys_of(std::string_view name) const;
 };
 
 }  // namespace caravan::data

@@ -181,14 +181,16 @@ std::int32_t PackedFile::largest_id() const {
   return tokens_.empty() ? -1 : *std::max_element(tokens_.begin(), tokens_.end());
 }
 
-bool PackedFile::ends_with(std::int32_t eos) const {
+std::set<std::int32_t> PackedFile::last_tokens() const {
+  std::set<std::int32_t> last;
   for (std::size_t d = 0; d + 1 < document_starts_.size(); ++d) {
-    const std::uint64_t length = document_starts_[d + 1] - document_starts_[d];
-    if (length >= static_cast<std::uint64_t>(metadata_.sequence) || tokens_[document_starts_[d + 1] - 1] == eos) {
-      return true;
+    const std::uint64_t begin = document_starts_[d], end = document_starts_[d + 1];
+    if (begin >= end || end > tokens_.size()) {  // only the header may have been verified
+      core::bad_input(path_, ": document_starts do not rise from 0 to N", advice);
     }
+    if (end - begin < static_cast<std::uint64_t>(metadata_.sequence)) last.insert(tokens_[end - 1]);
   }
-  return false;
+  return last;
 }
 
 bool PackedFile::has_targets() const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -107,8 +108,9 @@ class PackedFile {
   bool has_targets() const;
   /// The largest token id. Reads all tokens of a file of an earlier version.
   std::int32_t largest_id() const;
-  /// Whether a document ends with this token, or may have been cut before it.
-  bool ends_with(std::int32_t eos) const;
+  /// The tokens that documents end with, of those that are shorter than a sequence: a longer one may have been cut.
+  /// Throws (exit 2) when a document does not lie in the file.
+  std::set<std::int32_t> last_tokens() const;
 
   /// XXH3-64 of the header, which holds the sections' checksums: of the whole file. 16 hexadecimal digits.
   const std::string& fingerprint() const { return fingerprint_; }

@@ -74,6 +74,12 @@ void check_named_tokens(const Tokenizer& tokenizer, const PrepareBase& base) {
     core::bad_input(tokenizer.path(), ": ", role, " \"", token.text, "\" has the id ", token.id, ", but ",
                     rows_of(base), "; set data.tokenizer to the model's own tokenizer, or enlarge the model");
   }
+  std::vector<AddedToken> beyond = tokenizer.facts().added;
+  std::erase_if(beyond, [&](const AddedToken& token) { return token.id < *base.vocabulary; });
+  if (beyond.empty()) return;
+  core::log_warning(core::concat(beyond.front().origin, ": \"", beyond.front().content, "\" has the id ",
+                                 beyond.front().id, beyond.size() > 1 ? ", and others follow" : "", ", but ",
+                                 rows_of(base), "; a record that has such a token is refused"));
 }
 
 void check_ids(const Document& document, const Tokenizer& tokenizer, const PrepareBase& base,

@@ -10,7 +10,6 @@
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "core/system_error.hpp"
-#include "data/tokenizer.hpp"
 #include "io/mapped_file.hpp"
 
 namespace caravan::data {
@@ -57,23 +56,20 @@ bool has_changed(const std::string& source, const PackedFile& packed, SourceChec
   return found && *found != packed.metadata().source_fingerprint;
 }
 
-void compare_tokenizer(std::vector<std::string>& differences, const PackedMetadata& made, const std::string& path) {
+void compare_tokenizer(std::vector<std::string>& differences, const PackedFile& packed, const std::string& path) {
   // Who compares need not have it; who prepares opens it.
   if (!fs::exists(fs::is_directory(path) ? fs::path(path) / "tokenizer.model" : fs::path(path))) return;
+  std::unique_ptr<Tokenizer> tokenizer;
   try {
-    const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path);
-    if (tokenizer->matches(made.tokenizer)) return;
-    const std::vector<std::string> others = describe_differences(tokenizer->identity(), made.tokenizer_identity);
-    if (others.empty()) {
-      differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ", but it was another one"));
-    }
-    for (const std::string& other : others) {
-      differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ": ", other));
-    }
+    tokenizer = open_tokenizer(path);
   } catch (const core::SystemError&) {
     throw;
   } catch (const core::Error& error) {
     differences.push_back(core::concat("the tokenizer cannot be read: ", error.what()));
+    return;
+  }
+  for (const std::string& other : other_tokenizer(packed, *tokenizer)) {
+    differences.push_back(core::concat("the tokenizer is ", tokenizer->path(), ": ", other));
   }
 }
 
@@ -99,13 +95,31 @@ std::vector<std::string> other_settings(const PackedFile& packed, const Options&
   return differences;
 }
 
+std::vector<std::string> other_tokenizer(const PackedFile& packed, const Tokenizer& tokenizer) {
+  const PackedMetadata& made = packed.metadata();
+  if (made.tokenizer == tokenizer.fingerprint()) return {};
+  if (!tokenizer.matches(made.tokenizer)) {
+    std::vector<std::string> differences = describe_differences(tokenizer.identity(), made.tokenizer_identity);
+    if (differences.empty()) differences.emplace_back("tokenizer.model is another file than it was");
+    return differences;
+  }
+  // A fingerprint of earlier versions says nothing of the files beside tokenizer.model.
+  if (tokenizer.eos_id() < 0) return {};
+  for (const std::int32_t last : packed.last_tokens()) {
+    if (last == tokenizer.eos_id()) continue;
+    return {core::concat("eos_token is \"", tokenizer.eos_text(), "\" (id ", tokenizer.eos_id(),
+                         "), but a record ends with the token ", last)};
+  }
+  return {};
+}
+
 Prepared prepared(const Options& options, std::int64_t sequence, const std::string& base_folder, SourceCheck check) {
   Prepared result;
   if (options.packed.empty() || !fs::exists(options.packed)) return result;
   result.there = options.held_out_every == 0 || fs::exists(held_out_path(options));
   const PackedFile packed(options.packed, PackedFile::Check::header);
   result.differences = other_settings(packed, options, sequence, check);
-  compare_tokenizer(result.differences, packed.metadata(), tokenizer_path(options, base_folder));
+  compare_tokenizer(result.differences, packed, tokenizer_path(options, base_folder));
   if (options.held_out_every == 0 || !result.there) return result;
   // Both come from one run of prepare; what it says of the held-out file says it of the other one.
   const PackedFile held_out(held_out_path(options), PackedFile::Check::header);

@@ -7,6 +7,7 @@
 
 #include "data/options.hpp"
 #include "data/packed_file.hpp"
+#include "data/tokenizer.hpp"
 
 // Whether packed files were made by the settings of the moment: what is on the disk may be of earlier ones.
 namespace caravan::data {
@@ -23,6 +24,11 @@ enum class SourceCheck : std::uint8_t {
 /// data.source is empty: who trains need not have it.
 std::vector<std::string> other_settings(const PackedFile& packed, const Options& options, std::int64_t sequence,
                                         SourceCheck check);
+
+/// In what a tokenizer differs from the one that a packed file was made with: "eos_token is "</s>" (id 2), but it was
+/// …". Of files of earlier versions only tokenizer.model and the token that records end with are known. Throws (exit 2)
+/// when such a file is damaged.
+std::vector<std::string> other_tokenizer(const PackedFile& packed, const Tokenizer& tokenizer);
 
 /// What prepare would have to do.
 struct Prepared {

@@ -12,6 +12,7 @@
 #include "core/checksum.hpp"
 #include "core/error.hpp"
 #include "data/added_tokens.hpp"
+#include "data/fast_vocabulary.hpp"
 #include "data/sentencepiece_model.hpp"
 #include "io/atomic_file.hpp"
 
@@ -96,9 +97,11 @@ Parts read_parts(const std::string& path) {
   SentencePieceProcessor whole;
   load(whole, parts.bytes, path);
   parts.model = read_sentencepiece_model(parts.bytes, path);
-  const TokenizerFiles files = read_tokenizer_files(fs::path(path).parent_path().string());
+  const std::string folder = fs::path(path).parent_path().string();
+  const TokenizerFiles files = read_tokenizer_files(folder);
   const Pieces pieces(parts.model);
   parts.facts = find_special_tokens(files, pieces, path);
+  require_same_vocabulary(folder, pieces, parts.facts, path);
   parts.matched = matched_by_model(parts.facts, pieces);
   return parts;
 }

@@ -129,18 +129,60 @@ std::size_t character_bytes(std::string_view text) {
   return size;
 }
 
-/// Text with characters beyond ASCII none of which is in UTF-8. A single one may be damage.
-bool in_another_encoding(std::string_view text) {
-  constexpr int enough = 2;
-  text = text.substr(0, looked_at);
-  int others = 0;
-  while (text.size() > 4) {  // a character at the cut may be half one
+/// Where a text has characters beyond ASCII.
+struct BeyondAscii {
+  bool in_utf8 = false, others = false;
+};
+BeyondAscii beyond_ascii(std::string_view text) {
+  BeyondAscii found;
+  while (!text.empty()) {
     const std::size_t size = character_bytes(text);
-    if (size > 1) return false;
-    others += size == 0;
+    found.in_utf8 = found.in_utf8 || size > 1;
+    found.others = found.others || size == 0;
     text.remove_prefix(std::max<std::size_t>(size, 1));
   }
-  return others >= enough;
+  return found;
+}
+
+/// The elements of the array that a text begins with, else its lines; not JSON, perhaps. The last one may be cut.
+std::vector<std::string_view> records_of(std::string_view text) {
+  if (text.front() != '[') return lines_of(text);
+  std::vector<std::string_view> records;
+  int depth = 0;
+  bool quoted = false;
+  std::size_t begin = 1;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (quoted) {
+      at += c == '\\';
+      quoted = c != '"';
+      continue;
+    }
+    quoted = c == '"';
+    depth += c == '{' || c == '[';
+    depth -= c == '}' || c == ']';
+    if (depth != 1 || c != ',') continue;
+    records.push_back(text.substr(begin, at - begin));
+    begin = at + 1;
+  }
+  records.push_back(text.substr(std::min(begin, text.size())));
+  return records;
+}
+
+/// Text with characters beyond ASCII in several records, none of them in UTF-8. One record alone may be damaged.
+bool in_another_encoding(std::string_view text) {
+  constexpr std::ptrdiff_t several = 3;
+  const bool cut = text.size() > looked_at;
+  std::vector<std::string_view> records = records_of(text.substr(0, looked_at));
+  if (cut && records.size() > 1) records.pop_back();
+  if (cut && records.size() == 1) records.front().remove_suffix(std::min<std::size_t>(4, records.front().size()));
+  std::ptrdiff_t others = 0;
+  for (const std::string_view record : records) {
+    const BeyondAscii found = beyond_ascii(record);
+    if (found.in_utf8) return false;
+    others += found.others;
+  }
+  return others >= std::min(several, std::ssize(records));
 }
 
 /// Text that begins neither as an array nor as an object.
@@ -158,7 +200,7 @@ std::optional<std::string> text_kind(std::string_view text) {
   };
   if (std::any_of(lines.begin(), lines.end(), is_record)) return std::nullopt;
   if (const JsonOutline outline = JsonOutline::of(first); outline.kind == Kind::text && outline.end == first.size()) {
-    return foreign_records(first, true);
+    return foreign_records(first, Place::on_a_line);
   }
   for (const auto& [separator, name] :
        {std::pair{'\t', "tab-separated"}, std::pair{',', "CSV"}, std::pair{';', "CSV"}}) {
@@ -183,42 +225,75 @@ std::string fields_of(const JsonOutline& outline) {
   return core::join(names);
 }
 
+bool is_turn(const std::vector<std::string>& keys) {
+  return std::any_of(keys.begin(), keys.end(),
+                     [](const std::string& key) { return key == "input" || key == "output"; });
+}
+
 bool is_record(const JsonOutline& outline) {
   return outline.kind_of("conversation") == Kind::array_of_objects || outline.kind_of("corpus") == Kind::text;
 }
 
-/// Fields that hold a conversation in other formats: an object with one is a record.
-constexpr std::array<std::string_view, 6> foreign_turns{"messages", "conversations", "turns",
-                                                        "dialog",   "chosen",        "rejected"};
+/// One object whose fields are the columns of a table.
+bool holds_columns(const JsonOutline& outline) {
+  const auto is_column = [](const JsonOutline::Field& field) {
+    if (field.kind == Kind::object) return !is_turn(field.keys);
+    // A conversation of texts is a wrong one, but one of a record.
+    if (field.kind == Kind::array_of_texts) return field.name != "conversation";
+    return field.kind == Kind::array || field.kind == Kind::array_of_arrays;
+  };
+  const auto is_known = [](const JsonOutline::Field& field) {
+    constexpr std::array<std::string_view, 5> names{"conversation", "instruction", "corpus", "input", "output"};
+    return std::find(names.begin(), names.end(), field.name) != names.end();
+  };
+  return std::all_of(outline.fields.begin(), outline.fields.end(), is_column) &&
+         std::any_of(outline.fields.begin(), outline.fields.end(), is_known);
+}
 
-/// One object that holds all records.
-std::optional<std::string> holds_records(const JsonOutline& outline) {
-  for (const char* name : {"conversation", "instruction", "corpus", "input", "output"}) {
-    const Kind kind = outline.kind_of(name);
-    const bool list = kind == Kind::array_of_texts || kind == Kind::array_of_arrays || kind == Kind::object;
-    if (!list) continue;
+/// Fields that hold a conversation in other formats: an object with one is a record.
+constexpr std::array<std::string_view, 6> other_conversations{"messages", "conversations", "turns",
+                                                              "dialog",   "chosen",        "rejected"};
+
+/// One object that holds all records; `alone`: there is no other.
+std::optional<std::string> holds_records(const JsonOutline& outline, bool alone) {
+  if (alone && holds_columns(outline)) {
     return "holds columns instead of records, as pandas writes a table; write it with orient=\"records\"";
   }
   if (is_record(outline)) return std::nullopt;
   for (const JsonOutline::Field& field : outline.fields) {
     if (field.kind != Kind::array_of_objects) continue;
-    if (std::find(foreign_turns.begin(), foreign_turns.end(), field.name) != foreign_turns.end()) continue;
+    if (std::find(other_conversations.begin(), other_conversations.end(), field.name) != other_conversations.end())
+      continue;
     return core::concat("is one object, which seems to hold the records under \"", field.name,
                         "\"; write that array alone into a file (jq '.[\"", field.name, "\"]')");
   }
   const bool by_name = !outline.fields.empty() &&
-                       std::all_of(outline.fields.begin(), outline.fields.end(),
-                                   [](const JsonOutline::Field& field) { return field.kind == Kind::object; });
+                       std::all_of(outline.fields.begin(), outline.fields.end(), [](const JsonOutline::Field& field) {
+                         return field.kind == Kind::object && !is_turn(field.keys);
+                       });
   if (by_name) return "is one object, which seems to hold records by name; write them as an array (jq '[.[]]')";
   return std::nullopt;
+}
+
+/// What stands behind a record on its line, where it is more of the kind.
+std::optional<std::string> joined_records(std::string_view rest) {
+  if (rest.starts_with('{')) return "holds several objects on a line; write one on each line (jq -c .)";
+  if (!rest.starts_with(',')) return std::nullopt;
+  return "holds objects with commas behind them, as in an array, but no brackets; put [ before the first and ] behind "
+         "the last one";
 }
 
 /// Text that begins with "{": JSON lines, or else one object over several lines.
 std::optional<std::string> object_kind(std::string_view text) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
-  if (JsonOutline::of(text.substr(0, end)).kind != Kind::incomplete) return std::nullopt;
+  const JsonOutline first = JsonOutline::of(text.substr(0, end));
   const std::vector<std::string_view> lines = lines_of(text.substr(0, looked_at));
+  if (first.kind == Kind::object && lines.size() == 2) {  // of more lines foreign_records looks at two
+    const std::string_view rest = trimmed(text.substr(first.end, end - first.end));
+    return rest.starts_with(',') ? joined_records(rest) : std::nullopt;
+  }
+  if (first.kind != Kind::incomplete) return std::nullopt;
   const JsonOutline outline = JsonOutline::of(text);
   if (outline.kind != Kind::object) {
     // A first line that was cut off, if the second one begins anew.
@@ -226,11 +301,30 @@ std::optional<std::string> object_kind(std::string_view text) {
     return core::concat("begins with an object over several lines, and that is not JSON", outline.problem,
                         "; data.source must be a JSON array, or have one record on each line");
   }
-  if (const auto holder = holds_records(outline)) return holder;
   const bool more = text.find_first_not_of(blanks, outline.end) != std::string_view::npos;
+  if (const auto holder = holds_records(outline, !more)) return holder;
   return core::concat(
       more ? "holds objects over several lines each, one behind the other" : "is one object over several lines",
       " (with ", fields_of(outline), "); data.source must be a JSON array, or have one record on each line (jq -c .)");
+}
+
+/// A conversation that is none of turns with input and output. One that is empty, or lacks one of them, is a damaged
+/// record.
+std::optional<std::string> foreign_turns(const JsonOutline& outline) {
+  const Kind kind = outline.kind_of("conversation");
+  const auto holds = [](const std::string& what) {
+    return core::concat("holds conversations of ", what, "; each record must be ", wanted);
+  };
+  if (kind == Kind::array_of_arrays) return holds("arrays");
+  if (kind == Kind::array_of_texts || kind == Kind::text) return holds("texts");
+  const std::vector<std::string> keys = outline.keys_of("conversation");
+  if (kind == Kind::object) return holds("one object");
+  if (kind != Kind::array_of_objects || keys.empty() || is_turn(keys)) return std::nullopt;
+  const auto has = [&](const char* key) { return std::find(keys.begin(), keys.end(), key) != keys.end(); };
+  const char* format = has("role") && has("content") ? " (the chat format of OpenAI)"
+                       : has("from") && has("value") ? " (the format of ShareGPT)"
+                                                     : "";
+  return holds(core::concat("turns with the field", keys.size() == 1 ? " " : "s ", core::join(keys), format));
 }
 
 }  // namespace
@@ -238,16 +332,18 @@ std::optional<std::string> object_kind(std::string_view text) {
 std::optional<std::string> foreign_kind(std::string_view bytes) {
   if (const auto binary = binary_kind(bytes)) return binary;
   if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  const auto begin = bytes.find_first_not_of(blanks);
+  if (begin == std::string_view::npos) return std::nullopt;
+  bytes.remove_prefix(begin);
   if (in_another_encoding(bytes)) {
     return seems("text in another encoding than UTF-8, perhaps Windows-1252 or Latin-1",
                  "write it in UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)");
   }
-  const auto begin = bytes.find_first_not_of(blanks);
-  if (begin == std::string_view::npos || bytes[begin] == '[') return std::nullopt;
-  return bytes[begin] == '{' ? object_kind(bytes.substr(begin)) : text_kind(bytes.substr(begin));
+  if (bytes.front() == '[') return std::nullopt;
+  return bytes.front() == '{' ? object_kind(bytes) : text_kind(bytes);
 }
 
-std::optional<std::string> foreign_records(std::string_view record, bool lines) {
+std::optional<std::string> foreign_records(std::string_view record, Place place) {
   record = trimmed(record);
   if (record.starts_with("{'")) {
     return seems("Python's notation of records, not JSON", "write it with json.dump, or with to_json");
@@ -260,8 +356,12 @@ std::optional<std::string> foreign_records(std::string_view record, bool lines) 
     return core::concat("holds arrays instead of records; each record must be ", wanted);
   }
   if (outline.kind != Kind::object || outline.fields.empty()) return std::nullopt;
-  if (const auto holder = holds_records(outline)) return lines ? holder : std::nullopt;
-  if (outline.has("conversation") || outline.has("corpus")) return std::nullopt;
+  if (place != Place::in_array) {
+    if (const auto joined = joined_records(trimmed(record.substr(outline.end)))) return joined;
+    if (const auto holder = holds_records(outline, place == Place::alone)) return holder;
+  }
+  if (outline.has("conversation")) return foreign_turns(outline);
+  if (outline.has("corpus")) return std::nullopt;
   const auto all = [&](std::initializer_list<const char*> names) {
     return std::all_of(names.begin(), names.end(), [&](const char* name) { return outline.has(name); });
   };

@@ -11,9 +11,14 @@ namespace caravan::data {
 /// "is a gzip archive; unpack it (gunzip)". Looks at its first bytes, and at the end of its first line or object.
 std::optional<std::string> foreign_kind(std::string_view bytes);
 
+enum class Place {
+  in_array,   // an element of the file's array
+  on_a_line,  // one of several lines
+  alone,      // the only line
+};
+
 /// The same of a file whose first record is JSON but no instruction record: records in another format, or one object
-/// that holds them all. `record` is its text; `lines`: the file's records stand one on a line. Nothing where the file
-/// may hold other records that are right.
-std::optional<std::string> foreign_records(std::string_view record, bool lines);
+/// that holds them all. `record` is its text. Nothing where the file may hold other records that are right.
+std::optional<std::string> foreign_records(std::string_view record, Place place);
 
 }  // namespace caravan::data

@@ -27,18 +27,21 @@ constexpr std::array<const char*, 7> roles{"bos_token", "eos_token", "unk_token"
 /// The field `skipped` is left out: the vocabulary of a tokenizer.json is large.
 json read_object(const fs::path& path, const std::string& skipped = "") {
   if (!fs::is_regular_file(path)) return {};
+  // Of the objects that are open, by their depth: the parser tells no end of one that is left out.
   std::vector<std::set<std::string>> keys;
-  int skipped_above = 0;  // objects that were open when the skipped field began; 0: none has
-  const auto look = [&](int, json::parse_event_t event, json& parsed) {
+  bool skipping = false;
+  const auto look = [&](int depth, json::parse_event_t event, json& parsed) {
+    const auto level = static_cast<std::size_t>(depth);
     if (event == json::parse_event_t::object_start) {
+      keys.resize(level);
       keys.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      keys.pop_back();
     } else if (event == json::parse_event_t::key) {
+      keys.resize(level);
       const auto key = parsed.get<std::string>();
-      if (keys.size() == 1) skipped_above = !skipped.empty() && key == skipped ? 1 : 0;
-      if (skipped_above > 0) return keys.size() > 1;
+      if (level == 1) skipping = !skipped.empty() && key == skipped;
+      if (skipping && level > 1) return true;
       if (!keys.back().insert(key).second) core::bad_input(path.string(), ": has \"", key, "\" twice in one object");
+      return !skipping;
     }
     return true;
   };
@@ -202,6 +205,7 @@ class Reader {
       read_flag(config_, "legacy", files_.legacy, where);
       read_flag(config_, "split_special_tokens", files_.split_special_tokens, where);
       refuse_model_settings(where);
+      check_class(where);
     }
     for (const char* role : roles) read_role(role);
     read_additional();
@@ -228,6 +232,23 @@ class Reader {
       read_flag(*settings, name, set, where + ": sp_model_kwargs");
       if (set) core::bad_input(where, ": sp_model_kwargs: ", name, " = true is not supported; set it to false");
     }
+  }
+
+  /// Other classes may read the same tokenizer.model differently: XLM-R's shifts all ids by one.
+  void check_class(const std::string& where) {
+    const json* name = find(config_, "tokenizer_class");
+    if (!name || name->is_null()) return;
+    constexpr std::array classes{"LlamaTokenizer",         "LlamaTokenizerFast",      "CodeLlamaTokenizer",
+                                 "CodeLlamaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"};
+    if (std::find(classes.begin(), classes.end(), *name) != classes.end()) return;
+    const std::string is = core::concat(where, ": tokenizer_class is ", core::json_text(*name));
+    if (find(config_, "auto_map")) {  // the model brings the code of the class
+      files_.warnings.push_back(is + "; this program gives texts the ids of LlamaTokenizer, which may be others");
+      return;
+    }
+    core::bad_input(is,
+                    ", which may give texts other ids than LlamaTokenizer, the only one that is supported; if its "
+                    "ids are the same, write \"LlamaTokenizer\" there");
   }
 
   void read_role(const char* role) {

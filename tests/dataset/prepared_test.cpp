@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "core/checksum.hpp"
 #include "data/prepare.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -87,6 +88,48 @@ TEST_CASE("a packed file says which settings it was not made by") {
   folder.write("packed", "no packed file");
   options.held_out_every = 0;
   CHECK(test::refusal([&] { data::prepared(options, 64, base_folder()); }).find(options.packed) == 0);
+}
+
+TEST_CASE("a packed file of an earlier version is of the tokenizer that its records end with") {
+  test::TemporaryFolder folder;
+  const std::string model = test::read_bytes(base_folder() + "/tokenizer.model");
+  constexpr std::int64_t sequence = 6;
+  // Its fingerprint is that of tokenizer.model. Documents have these lengths and last tokens.
+  const auto packed = [&](const std::vector<std::pair<std::size_t, std::int32_t>>& documents) {
+    data::PackedWriter writer({"idae", "none", sequence, core::checksum(model.data(), model.size()), 512, "data.json",
+                               "0", "train", 0, "0.1.0"});
+    for (const auto& [length, last] : documents) {
+      data::Document document{std::vector<std::int32_t>(length, 300), std::vector<std::uint8_t>(length, 1)};
+      document.tokens.back() = last;
+      writer.add(document);
+    }
+    io::AtomicFile file(folder / "packed");
+    writer.write(file);
+    file.commit();
+    return folder / "packed";
+  };
+  Options options;
+  options.tokenizer = folder / "";
+  std::filesystem::copy_file(base_folder() + "/tokenizer.model", folder / "tokenizer.model");
+  const auto differences = [&](const std::string& eos) {  // as JSON
+    folder.write("tokenizer_config.json", R"({"eos_token": )" + eos + "}");
+    return data::prepared(options, sequence, "").differences;
+  };
+  const std::string right = "\"</s>\"", other = "\"<unk>\"";
+  const auto ends_with = [&](int token) {
+    return Texts{"the tokenizer is " + (folder / "tokenizer.model") + ": eos_token is \"" +
+                 (token == 2 ? "<unk>\" (id 0)" : "</s>\" (id 2)") + ", but a record ends with the token " +
+                 std::to_string(token)};
+  };
+  options.packed = packed({{3, 2}, {sequence, 300}, {5, 2}});  // the second one is cut
+  CHECK(differences(right) == Texts{});
+  CHECK(differences(other) == ends_with(2));
+  CHECK(differences("null") == Texts{});  // a tokenizer without one
+  options.packed = packed({{3, 2}, {5, 300}, {4, 2}});
+  CHECK(differences(right) == ends_with(300));
+  options.packed = packed({{sequence, 300}, {sequence, 301}});  // nothing is known
+  CHECK(differences(right) == Texts{});
+  CHECK(differences(other) == Texts{});
 }
 
 TEST_CASE("an untouched source is compared with what was packed without reading it") {

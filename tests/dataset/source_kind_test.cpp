@@ -81,6 +81,23 @@ TEST_CASE("a file that is no list of records is described as a whole") {
       {three(R"({"messages": [{"role": "user", "content": "a"}]})"), "OpenAI"},
       {R"([{"conversations": [{"from": "human", "value": "a"}]}])", "ShareGPT"},
       {three(R"({"text": "a"})"), "corpus"},
+      {three(R"({"instruction": "", "conversation": [{"role": "user", "content": "a"}]})"), "role and content (the chat"},
+      {R"([{"instruction": "", "conversation": [{"from": "human", "value": "a"}]}])", "from and value (the format of Sh"},
+      {three(R"({"conversation": [{"q": "a"}, {"input": "a", "output": "b"}]})"), "turns with the field q;"},
+      {three(R"({"instruction": "a", "output": "b", "corpus": null})"), "Alpaca"},
+      {three(R"({"instruction": "a", "output": "b", "conversation": null})"), "Alpaca"},
+      {R"([{"conversation": [["a", "b"]]}, {"conversation": [["a", "b"]]}])", "conversations of arrays"},
+      {three(R"({"conversation": ["a", "b"]})"), "conversations of texts"},
+      {R"({"conversation": ["a", "b"]})", "conversations of texts"},
+      {three(R"({"conversation": {"input": "a", "output": "b"}})"), "conversations of one object"},
+      {R"({"conversation": {"input": "a", "output": "b"}})", "conversations of one object"},
+      {json{{"instruction", {{"0", "a"}}}, {"conversation", {{"0", json::array()}}}}.dump(), "columns"},
+      {json{{"corpus", {"a", "b"}}}.dump(), "columns"},
+      {three(record.dump() + ","), "no brackets"},
+      {record.dump() + ",\n" + record.dump() + "\n", "no brackets"},
+      {record.dump() + ", " + record.dump(), "no brackets"},
+      {three(record.dump() + record.dump()), "several objects on a line"},
+      {record.dump() + " " + record.dump(), "several objects on a line"},
   };
   for (const auto& file : files) {
     CAPTURE(file.bytes.substr(0, 60));
@@ -94,11 +111,14 @@ TEST_CASE("one damaged record at the start is no other format") {
   const test::TemporaryFolder folder;
   const std::string good = record.dump();
   for (const std::string bad :
-       {"oops", "3", "\"text\"", "[]", R"({"messages": []})", R"({"a": [)", "{'a': 1}", "a,b"}) {
+       {"oops", "3", "\"text\"", "[]", R"({"messages": []})", R"({"a": [)", "{'a': 1}", "a,b",
+        R"({"conversation": [{"role": "user", "content": "a"}]})", R"({"corpus": ["a", "b"]})",
+        "{\"instruction\": \"\xE9\", \"conversation\": [\n{\"input\": \"\xE9t\xE9\", \"output\": \"\xE9\"}]}"}) {
     for (const bool lines : {true, false}) {
       CAPTURE(bad, lines);
       // A bracket is an array's, in the middle of one or as the first of a file.
       if (bad == (lines ? "[]" : R"({"a": [)")) continue;
+      if (lines && bad.find('\n') != std::string::npos) continue;
       const std::string path = folder.write(
           "x", lines ? bad + "\n" + good + "\n" + good + "\n" : "[" + bad + ",\n" + good + ",\n" + good + "]");
       data::InstructionSource source(path, true);

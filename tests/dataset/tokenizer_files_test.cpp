@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/checksum.hpp"
+#include "data/sentencepiece_model.hpp"
 #include "data/tokenizer.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -87,6 +88,14 @@ TEST_CASE("a folder that contradicts itself is refused with file and field") {
       {{{added, R"({"<a>": )" + id + R"(, "<a>": )" + next + "}"}}, added, {"\"<a>\" twice"}},
       {{{config, R"({"eos_token": "</s>", "eos_token": "<s>"})"}}, config, {"\"eos_token\" twice"}},
       {{{fast, {{"added_tokens", {in_list(first, "<a>"), in_list(first, "<b>")}}}}}, fast, {"added_tokens: \"<b>\""}},
+      // Also behind the vocabulary, which is not kept.
+      {{{fast, R"({"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [], "added_tokens": []})"}},
+       fast,
+       {"\"added_tokens\" twice"}},
+      {{{fast, R"({"added_tokens": [{"id": )" + id + R"(, "content": "<a>", "content": "<b>"}]})"}},
+       fast,
+       {"\"content\" twice"}},
+      {{{fast, R"({"model": {}, "model": {}})"}}, fast, {"\"model\" twice"}},
       {{{added, {{"<a>", first}}}, {fast, {{"added_tokens", {in_list(first + 1, "<a>")}}}}},
        fast,
        {"\"<a>\" has the id " + next, "added_tokens.json says that it is " + id}},
@@ -111,6 +120,53 @@ TEST_CASE("a folder that contradicts itself is refused with file and field") {
     CHECK(message.find(folder / item.file) == 0);
     for (const std::string& words : item.words) CHECK(message.find(words) != std::string::npos);
   }
+}
+
+TEST_CASE("a tokenizer.json must have the vocabulary of tokenizer.model") {
+  const Folder plain;
+  const auto pieces_of_model =
+      data::read_sentencepiece_model(test::read_bytes(plain / "tokenizer.model"), "tokenizer.model").pieces;
+  json vocabulary, list = json::array();
+  for (std::size_t id = 0; id < pieces_of_model.size(); ++id) {
+    vocabulary[pieces_of_model[id].text] = id;
+    list.push_back({pieces_of_model[id].text, pieces_of_model[id].score});
+  }
+  const auto refusal = [&](const json& vocab, const json& more = json::array()) {
+    return Folder(Files{{fast, {{"model", {{"vocab", vocab}, {"merges", json::array()}}}, {"added_tokens", more}}}})
+        .refusal();
+  };
+  const auto says = [](const std::string& message, const std::string& words) {
+    CAPTURE(message);
+    CHECK(message.find("tokenizer.json: model.vocab") != std::string::npos);
+    CHECK(message.find(words) != std::string::npos);
+  };
+  CHECK(refusal(vocabulary).empty());
+  CHECK(refusal(list).empty());
+  CHECK(refusal(nullptr).empty());
+  says(refusal({{"<unk>", 0}, {"zzz", 300}}), "does not have");
+  says(refusal("text"), "must be an object or an array");
+  json other = vocabulary;
+  std::swap(other[pieces_of_model[300].text], other[pieces_of_model[301].text]);
+  says(refusal(other), "with the id 301, but in");
+  list.insert(list.begin(), json{"<s>", 0});  // as XLM-R shifts all ids
+  says(refusal(list), "with the id ");
+  other = vocabulary;
+  other["<a>"] = pieces();
+  says(refusal(other), "\"<a>\" with the id " + std::to_string(pieces()));
+  CHECK(refusal(other, {{{"id", pieces()}, {"content", "<a>"}}}).empty());
+}
+
+TEST_CASE("a class whose ids may be others is refused, or warned of where it is the model's own") {
+  const auto of_class = [](const json& name) { return Folder(Files{{config, {{"tokenizer_class", name}}}}).refusal(); };
+  for (const char* name : {"LlamaTokenizer", "LlamaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}) {
+    CHECK(of_class(name).empty());
+  }
+  CHECK(of_class(nullptr).empty());
+  CHECK(of_class("XLMRobertaTokenizer").find("tokenizer_class is \"XLMRobertaTokenizer\"") != std::string::npos);
+  const Folder own(Files{{config, {{"tokenizer_class", "OwnTokenizer"}, {"auto_map", json::object()}}}});
+  const auto warnings = open_tokenizer(own / "")->facts().warnings;
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.front().find("\"OwnTokenizer\"") != std::string::npos);
 }
 
 TEST_CASE("a fingerprint is of tokens and flags, and the older one counts too") {

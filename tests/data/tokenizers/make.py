@@ -21,7 +21,7 @@ names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 chat = {**names, "eos_token": "<|im_end|>"}
 two = {"<|im_end|>": first, "<|im_start|>": second}
 decoder = {str(first): token("<|im_end|>", special=True), str(second): token("<|im_start|>", special=False, rstrip=True)}
-fast = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 1}, "merges": []},
+fast = {"version": "1.0", "model": {"type": "BPE", "merges": []},
         "added_tokens": [{"id": 0, **token("<unk>", special=True)}, {"id": 1, **token("<s>", special=True)},
                          {"id": 2, **token("</s>", special=True)}, {"id": first, **token("<|im_end|>", special=True)},
                          {"id": third, **token("word", special=False, single_word=True)}]}
