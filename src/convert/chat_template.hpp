@@ -15,11 +15,16 @@ std::optional<std::string> chat_template_in(const std::filesystem::path& folder)
 /// Where an exported folder keeps the base's chat template, when the model was trained with another one.
 inline constexpr const char* base_chat_template_file = "base_chat_template.jinja";
 
-/// What to say of the chat template of an export, for the log and the card. trained: the template that the data had,
-/// empty where the checkpoint does not know it; base: the base's.
-std::string chat_template_report(const std::string& trained, const std::optional<std::string>& base);
+/// What to say of the chat template of an export, for the log and the card. chat_template: the one that the data had,
+/// empty where there was no training, or where the checkpoint does not say; base: the base's; trained: whether there
+/// was training.
+std::string chat_template_report(const std::string& chat_template, const std::optional<std::string>& base,
+                                 bool trained);
 /// The same for an adapter folder, which holds the template, but no tokenizer.
-std::string adapter_chat_template_report(const std::string& trained);
+std::string adapter_chat_template_report(const std::string& chat_template, bool trained);
+
+/// Whether a folder has the files of a tokenizer.
+bool has_tokenizer(const std::filesystem::path& folder);
 
 /// Makes the tokenizer's files in an exported folder complete: tokenizer_config.json gets the trained chat template
 /// (empty: the base's stays), and names the class, which transformers cannot find from model_type. qwen2: of the

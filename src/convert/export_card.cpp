@@ -72,31 +72,40 @@ std::string official_class_text(const family::Family& family) {
                 stock);
 }
 
-constexpr const char* chat_code = R"(
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-folder = "."  # this one
-tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-chat = [{"role": "user", "content": "Write a haiku about the sea."}]
+// Python that answers a prompt with the model. A test runs it.
+std::string answer_code(PromptOf prompt) {
+  if (prompt == PromptOf::none) return "";
+  const std::string made = prompt == PromptOf::messages
+                               ? R"(chat = [{"role": "user", "content": "Write a haiku about the sea."}]
 prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))
-```
-
+)"
+                               : R"(prompt = tokenizer("The sea is", return_tensors="pt")
 )";
+  return made + "print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))\n";
+}
+
+// Python that loads a whole model.
+std::string whole_model_code(PromptOf prompt) {
+  const bool tokenizer = prompt != PromptOf::none;
+  return concat("\n```python\nfrom transformers import AutoModelForCausalLM", tokenizer ? ", AutoTokenizer" : "",
+                "\n\nfolder = \".\"  # this one\n",
+                tokenizer ? "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)\n" : "",
+                "model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n", answer_code(prompt),
+                "```\n\n");
+}
 
 std::string whole_model_text(const ExportCard& card) {
   std::string text =
-      concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; the tokenizer is the ",
-             "dense model's. ", card.chat, card.chat.empty() ? "" : " ");
+      concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; ",
+             card.prompt == PromptOf::none ? "there is no tokenizer. " : "the tokenizer is the dense model's. ",
+             card.chat, card.chat.empty() ? "" : " ");
   if (card.format == ExportFormat::official) {
     text += official_class_text(family::family_of(card.spec.model_type));
   } else {
     text +=
         "transformers 4.44 and later load the folder with the classes that it holds, configuration_pesc.py and "
         "modeling_pesc.py, and vLLM does with --trust-remote-code:\n";
-    text += chat_code;
+    text += whole_model_code(card.prompt);
   }
   return text + rope_text(card);
 }

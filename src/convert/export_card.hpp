@@ -12,6 +12,9 @@
 
 namespace caravan::convert {
 
+/// What the folder's tokenizer makes prompts of; none: there is no tokenizer. messages need a chat template.
+enum class PromptOf : std::uint8_t { none, text, messages };
+
 /// What an exported folder's README says.
 struct ExportCard {
   family::ModelSpec spec;  // of the trained model, with LoRA
@@ -26,7 +29,8 @@ struct ExportCard {
   License license;                 // of the base
   std::vector<std::string> terms;  // names of the files with the base's terms of use, which are in the folder
   std::string chat;                // what is to be said of the chat template, in sentences
-  std::string program;             // version and build facts
+  PromptOf prompt = PromptOf::messages;
+  std::string program;  // version and build facts
   bool verified = false;
   std::string check;  // what was compared, and the result, in sentences
 };

@@ -78,6 +78,20 @@ TEST_CASE("the card warns of an ignored rope_theta, an untrained model and a dif
   CHECK_FALSE(has(convert::card_text(other), "ignores the field"));
 }
 
+TEST_CASE("the card's code asks for no chat template or tokenizer that is not there") {
+  convert::ExportCard other = card();
+  CHECK(has(convert::card_text(other), "tokenizer.apply_chat_template(chat, "));
+  other.prompt = convert::PromptOf::text;
+  std::string text = convert::card_text(other);
+  CHECK(has(text, "prompt = tokenizer(\"The sea is\", return_tensors=\"pt\")\nprint(tokenizer.decode("));
+  CHECK_FALSE(has(text, "apply_chat_template"));
+  other.prompt = convert::PromptOf::none;
+  text = convert::card_text(other);
+  CHECK(has(text, "\nmodel = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n```\n"));
+  CHECK(has(text, "there is no tokenizer"));
+  for (const char* part : {"tokenizer.", "AutoTokenizer", "the tokenizer is"}) CHECK_FALSE(has(text, part));
+}
+
 TEST_CASE("the head of the card has the base's license, if it is known") {
   convert::ExportCard known = card();
   known.license = {"other", "tongyi", "LICENSE"};

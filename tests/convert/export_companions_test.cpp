@@ -47,7 +47,7 @@ TEST_CASE("the chat template of the training replaces the base's, which is kept 
   folder.write("tokenizer.model", "");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ base }}"})");
   REQUIRE(convert::chat_template_in(folder.path) == "{{ base }}");
-  const std::string report = convert::chat_template_report("{{ ours }}", "{{ base }}");
+  const std::string report = convert::chat_template_report("{{ ours }}", "{{ base }}", true);
   CHECK(has(report, "which Caravan cannot render, is kept as base_chat_template.jinja"));
   convert::complete_tokenizer(folder.path, "{{ ours }}", false);
   CHECK(folder.config() == json{{"tokenizer_class", "LlamaTokenizer"}, {"chat_template", "{{ ours }}"}});
@@ -74,9 +74,22 @@ TEST_CASE("the base's chat template stays where the training had none") {
   convert::complete_tokenizer(folder.path, "", false);
   CHECK(folder.read("tokenizer_config.json") == text);
   CHECK_FALSE(folder.holds("base_chat_template.jinja"));
-  CHECK(has(convert::chat_template_report("", "{{ base }}"), "Caravan cannot render it"));
-  CHECK(has(convert::chat_template_report("", std::nullopt), "There is no chat template"));
-  CHECK_FALSE(has(convert::chat_template_report("{{ ours }}", "{{ ours }}"), "base"));
+  CHECK(has(convert::chat_template_report("", "{{ base }}", false), "Caravan cannot render it"));
+  CHECK_FALSE(has(convert::chat_template_report("{{ ours }}", "{{ ours }}", true), "base"));
+  const std::string none = convert::chat_template_report("", std::nullopt, false);
+  CHECK(has(none, "There is no chat template"));
+  CHECK(has(none, "not trained with one"));
+}
+
+TEST_CASE("a model that was trained with an unknown chat template is not called untrained") {
+  for (const std::string& text :
+       {convert::chat_template_report("", "{{ base }}", true), convert::chat_template_report("", std::nullopt, true),
+        convert::adapter_chat_template_report("", true)}) {
+    CAPTURE(text);
+    CHECK(has(text, "the checkpoint does not say which one the model was trained with"));
+    CHECK_FALSE(has(text, "not trained with"));
+    CHECK_FALSE(has(text, "neither trained"));
+  }
 }
 
 TEST_CASE("the class of the tokenizer is named, which nobody knows from our model_type") {

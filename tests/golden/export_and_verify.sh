@@ -89,6 +89,8 @@ refused 1 export "$config" --export.dtype=int8 -- export.dtype
 expect 0 1 export "$config" --checkpoint.step=0 --export.dtype=bfloat16
 [ -e "$work/origin/export-step-00000000/config.json" ] || fail "no export in the run folder"
 grep -qF 'It was not trained' "$work/origin/export-step-00000000/README.md" || fail "the README of step 0 says otherwise"
+grep -qF 'tokenizer("The sea is"' "$work/origin/export-step-00000000/README.md" || fail "the README has no code for step 0"
+! grep -qF 'apply_chat_template' "$work/origin/export-step-00000000/README.md" || fail "the README needs a chat template"
 say "exports from 1, 2 and 4 ranks are the same and verified"
 
 # What the checkpoint computes, with LoRA beside the weights, is not what the dense base does: verify sees the training.
