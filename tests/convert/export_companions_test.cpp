@@ -126,6 +126,32 @@ TEST_CASE("terms of use go into step 0 and from there into an export") {
   CHECK(convert::license_of(store.path / "step").id == "llama2");
 }
 
+TEST_CASE("no license is stated of which only a part is known") {
+  const std::string mit =
+      "MIT License\n\nCopyright (c) 2024 Someone\n\nPermission is hereby granted, free of charge, to any person "
+      "obtaining\n"
+      "a copy of this software";
+  Folder folder;
+  const auto license = [&] { return convert::license_of(folder.path); };
+  folder.write("LICENSE-CODE", mit);
+  REQUIRE(license().id == "mit");
+  folder.write("LICENSE-MODEL", "You may not use this model for money.");
+  CHECK(license().id == "other");
+  CHECK(license().link == "LICENSE-MODEL");
+  CHECK(license().name == "see-license-model");
+  folder.write("LICENSE-MODEL", "LLAMA 2 COMMUNITY LICENSE AGREEMENT");
+  CHECK(license().id == "other");
+  folder.write("LICENSE-MODEL", mit);
+  CHECK(license().id == "mit");
+  // Terms of their own that quote another license as a notice, or begin with it and go on.
+  std::string terms;
+  while (terms.size() < 2000) terms += "You may not use this model for money. ";
+  folder.write("LICENSE-MODEL", terms + mit);
+  CHECK(license().id == "other");
+  folder.write("LICENSE-MODEL", mit + terms);
+  CHECK(license().id == "other");
+}
+
 TEST_CASE("a license is read from a card, recognised by its text, or linked") {
   Folder folder;
   const auto license = [&] { return convert::license_of(folder.path); };
