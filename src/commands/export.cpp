@@ -236,7 +236,8 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
     const bool one_file = !fs::is_directory(files);
     if (one_file) files = files.parent_path();
     const std::optional<std::string> base_template = convert::chat_template_in(files);
-    card.chat = card.merged ? convert::chat_template_report(found.chat_template, base_template, card.step > 0)
+    card.chat = card.merged ? convert::chat_template_report(found.chat_template, base_template, card.step > 0,
+                                                            convert::find_tekken(files))
                             : convert::adapter_chat_template_report(found.chat_template, card.step > 0);
     if (!one_file && !convert::has_tokenizer(files)) {
       card.prompt = convert::PromptOf::none;

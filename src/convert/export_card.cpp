@@ -23,8 +23,7 @@ std::string setting_line(const json& settings, const char* section, const char* 
 
 std::string training_text(const ExportCard& card) {
   if (card.step == 0) {
-    return "It was not trained: the adapters' second matrices are still zero, so it computes what the dense model "
-           "does.\n";
+    return "It was not trained: it computes what the model that it was made from does.\n";
   }
   std::string text = concat("It was trained for ", card.step, " steps with these settings:\n\n");
   // What prepare was run with; the settings of the training may have been others by then.
@@ -95,10 +94,9 @@ std::string whole_model_code(PromptOf prompt) {
 }
 
 std::string whole_model_text(const ExportCard& card) {
-  std::string text =
-      concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; ",
-             card.prompt == PromptOf::none ? "there is no tokenizer. " : "the tokenizer is the dense model's. ",
-             card.chat, card.chat.empty() ? "" : " ");
+  std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; ",
+                            card.prompt == PromptOf::none ? "there is no tokenizer. " : "the tokenizer is the base's. ",
+                            card.chat, card.chat.empty() ? "" : " ");
   if (card.format == ExportFormat::official) {
     text += official_class_text(family::family_of(card.spec.model_type));
   } else {
@@ -164,7 +162,7 @@ std::string head_text(const ExportCard& card) {
   line("license", card.license.id);
   line("license_name", card.license.name);
   line("license_link", card.license.link);
-  line("library_name", card.merged ? "transformers" : "peft");
+  line("library_name", card.merged || !card.spec.lora ? "transformers" : "peft");
   line("pipeline_tag", "text-generation");
   return head + "---\n";
 }
@@ -176,7 +174,7 @@ std::string terms_text(const ExportCard& card) {
   } else {
     text = concat("The base's license is ", card.license.id,
                   card.license.name.empty() ? "" : concat(" (", card.license.name, ")"),
-                  ", which holds for what is made from it, too.\n");
+                  "; its terms say what holds for a model that is made from it.\n");
   }
   if (!card.terms.empty()) text += concat("From its folder: ", core::join(card.terms), ".\n");
   return text;
@@ -188,8 +186,8 @@ std::string card_text(const ExportCard& card) {
   const family::Pesc pesc = card.spec.pesc.value_or(family::Pesc{});
   return concat(
       head_text(card), "# A mixture of experts from ", std::filesystem::path(card.base).filename().string(), "\n\n",
-      card.verified ? "" : "**Unverified: the check below found a difference. Do not use this folder.**\n\n",
-      "A dense model, ", card.base, ", with ", pesc.experts, " adapters of dimension ", pesc.adapter_dim,
+      card.verified ? "" : "**Unverified: the check below found a difference. Do not use this folder.**\n\n", card.base,
+      " with ", pesc.experts, " adapters of dimension ", pesc.adapter_dim,
       " behind every feed-forward block, of which a router chooses ", pesc.topk, " for each token (scaling ",
       pesc.scaling,
       "): parameter-efficient sparsity crafting (Wu et al., EMNLP 2024). Written by Caravan from the checkpoint of "

@@ -21,7 +21,7 @@ struct ExportCard {
   core::DType dtype = core::DType::f32;
   ExportFormat format = ExportFormat::pesc;
   bool merged = true;              // false: the folder is a PEFT adapter for `base`
-  std::string base;                // the dense model's folder, as the configuration names it
+  std::string base;                // its folder, as the configuration names it
   std::string checkpoint;          // folder
   std::int64_t step = 0;           // of the checkpoint
   nlohmann::json settings;         // the run's: {"train": {"lr": 0.0002, …}, …}; not needed at step 0

@@ -81,6 +81,24 @@ TEST_CASE("the base's chat template stays where the training had none") {
   CHECK(has(none, "not trained with one"));
 }
 
+TEST_CASE("files that make vLLM take Mistral's own prompts go, and this is told") {
+  Folder folder;
+  for (const char* name : {"tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v7m1", "tekken.json"}) {
+    folder.write(name, "");
+  }
+  const std::vector<std::string> names{"tekken.json", "tokenizer.model.v3", "tokenizer.model.v7m1"};
+  CHECK(convert::find_tekken(folder.path) == names);
+  CHECK(has(convert::chat_template_report("{{ ours }}", std::nullopt, true, names),
+            "Not exported: the base's tekken.json, tokenizer.model.v3 and tokenizer.model.v7m1, with which vLLM"));
+  // What was not trained goes with the base's prompts.
+  convert::complete_tokenizer(folder.path, "", false);
+  CHECK(convert::find_tekken(folder.path) == names);
+  CHECK_FALSE(has(convert::chat_template_report("", std::nullopt, false, names), "Not exported"));
+  convert::complete_tokenizer(folder.path, "{{ ours }}", false);
+  CHECK(convert::find_tekken(folder.path).empty());
+  CHECK(folder.holds("tokenizer.model"));
+}
+
 TEST_CASE("a model that was trained with an unknown chat template is not called untrained") {
   for (const std::string& text :
        {convert::chat_template_report("", "{{ base }}", true), convert::chat_template_report("", std::nullopt, true),
