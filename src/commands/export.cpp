@@ -196,17 +196,6 @@ core::DType dtype_of(const Session& session, const Start& start) {
   return automatic_dtype(session.config.export_.merge, start.spec);
 }
 
-/// The chat template of what the model was trained on; empty where the checkpoint does not say.
-std::string trained_template(const Start& start, const data::Tokenizer* tokenizer) {
-  if (tokenizer == nullptr) return "";  // at step 0
-  const nlohmann::json packed = start.reader->state().value("packed", nlohmann::json::object());
-  const std::string name = packed.value("template", "");
-  const auto kinds = spellings(data::TemplateKind{});
-  const auto kind = std::find(kinds.begin(), kinds.end(), name);
-  if (kind == kinds.end()) return "";
-  return data::chat_template(static_cast<data::TemplateKind>(kind - kinds.begin()), *tokenizer);
-}
-
 /// The folder that says on what terms the base may be used: step 0, or the base where an earlier version made step 0.
 fs::path folder_of_terms(const Session& session, const Start& start, const std::string& recorded_base,
                          const std::string& base) {
@@ -251,11 +240,20 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
     if (!session.first()) return;
     const std::string made_from = run::Step0Origin::of(checkpoint::Manifest::read(start.store)).base;
     if (card.merged && !made_from.empty()) card.base = made_from;
-    found = {trained_template(start, tokenizer), folder_of_terms(session, start, made_from, card.base)};
+    if (tokenizer) found.chat_template = data::trained_chat_template(start.reader->state(), *tokenizer);
+    found.terms = folder_of_terms(session, start, made_from, card.base);
     fs::path files = data::tokenizer_path(session.config.data, start.store.string());
-    if (!fs::is_directory(files)) files = files.parent_path();
-    card.chat = card.merged ? convert::chat_template_report(found.chat_template, convert::chat_template_in(files))
-                            : convert::adapter_chat_template_report(found.chat_template);
+    const bool one_file = !fs::is_directory(files);
+    if (one_file) files = files.parent_path();
+    const std::optional<std::string> base_template = convert::chat_template_in(files);
+    card.chat = card.merged ? convert::chat_template_report(found.chat_template, base_template, card.step > 0,
+                                                            convert::find_tekken(files))
+                            : convert::adapter_chat_template_report(found.chat_template, card.step > 0);
+    if (!one_file && !convert::has_tokenizer(files)) {
+      card.prompt = convert::PromptOf::none;
+    } else if (found.chat_template.empty() && !base_template) {
+      card.prompt = convert::PromptOf::text;
+    }
     card.license = convert::license_of(found.terms);
     card.terms = convert::files_of_terms(found.terms);
     core::log(card.chat);

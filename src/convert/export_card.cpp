@@ -23,8 +23,7 @@ std::string setting_line(const json& settings, const char* section, const char* 
 
 std::string training_text(const ExportCard& card) {
   if (card.step == 0) {
-    return "It was not trained: the adapters' second matrices are still zero, so it computes what the dense model "
-           "does.\n";
+    return "It was not trained: it computes what the model that it was made from does.\n";
   }
   std::string text = concat("It was trained for ", card.step, " steps with these settings:\n\n");
   // What prepare was run with; the settings of the training may have been others by then.
@@ -72,31 +71,39 @@ std::string official_class_text(const family::Family& family) {
                 stock);
 }
 
-constexpr const char* chat_code = R"(
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-folder = "."  # this one
-tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-chat = [{"role": "user", "content": "Write a haiku about the sea."}]
+// Python that answers a prompt with the model. A test runs it.
+std::string answer_code(PromptOf prompt) {
+  if (prompt == PromptOf::none) return "";
+  const std::string made = prompt == PromptOf::messages
+                               ? R"(chat = [{"role": "user", "content": "Write a haiku about the sea."}]
 prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))
-```
-
+)"
+                               : R"(prompt = tokenizer("The sea is", return_tensors="pt")
 )";
+  return made + "print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))\n";
+}
+
+// Python that loads a whole model.
+std::string whole_model_code(PromptOf prompt) {
+  const bool tokenizer = prompt != PromptOf::none;
+  return concat("\n```python\nfrom transformers import AutoModelForCausalLM", tokenizer ? ", AutoTokenizer" : "",
+                "\n\nfolder = \".\"  # this one\n",
+                tokenizer ? "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)\n" : "",
+                "model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n", answer_code(prompt),
+                "```\n\n");
+}
 
 std::string whole_model_text(const ExportCard& card) {
-  std::string text =
-      concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; the tokenizer is the ",
-             "dense model's. ", card.chat, card.chat.empty() ? "" : " ");
+  std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; ",
+                            card.prompt == PromptOf::none ? "there is no tokenizer. " : "the tokenizer is the base's. ",
+                            card.chat, card.chat.empty() ? "" : " ");
   if (card.format == ExportFormat::official) {
     text += official_class_text(family::family_of(card.spec.model_type));
   } else {
     text +=
         "transformers 4.44 and later load the folder with the classes that it holds, configuration_pesc.py and "
         "modeling_pesc.py, and vLLM does with --trust-remote-code:\n";
-    text += chat_code;
+    text += whole_model_code(card.prompt);
   }
   return text + rope_text(card);
 }
@@ -155,7 +162,7 @@ std::string head_text(const ExportCard& card) {
   line("license", card.license.id);
   line("license_name", card.license.name);
   line("license_link", card.license.link);
-  line("library_name", card.merged ? "transformers" : "peft");
+  line("library_name", card.merged || !card.spec.lora ? "transformers" : "peft");
   line("pipeline_tag", "text-generation");
   return head + "---\n";
 }
@@ -167,7 +174,7 @@ std::string terms_text(const ExportCard& card) {
   } else {
     text = concat("The base's license is ", card.license.id,
                   card.license.name.empty() ? "" : concat(" (", card.license.name, ")"),
-                  ", which holds for what is made from it, too.\n");
+                  "; its terms say what holds for a model that is made from it.\n");
   }
   if (!card.terms.empty()) text += concat("From its folder: ", core::join(card.terms), ".\n");
   return text;
@@ -179,8 +186,8 @@ std::string card_text(const ExportCard& card) {
   const family::Pesc pesc = card.spec.pesc.value_or(family::Pesc{});
   return concat(
       head_text(card), "# A mixture of experts from ", std::filesystem::path(card.base).filename().string(), "\n\n",
-      card.verified ? "" : "**Unverified: the check below found a difference. Do not use this folder.**\n\n",
-      "A dense model, ", card.base, ", with ", pesc.experts, " adapters of dimension ", pesc.adapter_dim,
+      card.verified ? "" : "**Unverified: the check below found a difference. Do not use this folder.**\n\n", card.base,
+      " with ", pesc.experts, " adapters of dimension ", pesc.adapter_dim,
       " behind every feed-forward block, of which a router chooses ", pesc.topk, " for each token (scaling ",
       pesc.scaling,
       "): parameter-efficient sparsity crafting (Wu et al., EMNLP 2024). Written by Caravan from the checkpoint of "

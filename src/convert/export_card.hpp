@@ -12,13 +12,16 @@
 
 namespace caravan::convert {
 
+/// What the folder's tokenizer makes prompts of; none: there is no tokenizer. messages need a chat template.
+enum class PromptOf : std::uint8_t { none, text, messages };
+
 /// What an exported folder's README says.
 struct ExportCard {
   family::ModelSpec spec;  // of the trained model, with LoRA
   core::DType dtype = core::DType::f32;
   ExportFormat format = ExportFormat::pesc;
   bool merged = true;              // false: the folder is a PEFT adapter for `base`
-  std::string base;                // the dense model's folder, as the configuration names it
+  std::string base;                // its folder, as the configuration names it
   std::string checkpoint;          // folder
   std::int64_t step = 0;           // of the checkpoint
   nlohmann::json settings;         // the run's: {"train": {"lr": 0.0002, …}, …}; not needed at step 0
@@ -26,7 +29,8 @@ struct ExportCard {
   License license;                 // of the base
   std::vector<std::string> terms;  // names of the files with the base's terms of use, which are in the folder
   std::string chat;                // what is to be said of the chat template, in sentences
-  std::string program;             // version and build facts
+  PromptOf prompt = PromptOf::messages;
+  std::string program;  // version and build facts
   bool verified = false;
   std::string check;  // what was compared, and the result, in sentences
 };

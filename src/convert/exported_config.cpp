@@ -49,7 +49,7 @@ std::string exported_config(const std::string& text, const family::ModelSpec& sp
   }
   config.erase("dtype");  // transformers 5's name of torch_dtype, which it reads, too
   config["torch_dtype"] = core::name_of(as.dtype);
-  family::write_rotary(config, exported.rotary.theta);
+  family::write_rotary(config, exported.rotary);
   const family::Family& family = family::family_of(spec.model_type);
   if (as.format == ExportFormat::pesc) {
     name_our_classes(config, family, as.adapter_dropout);

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <limits>
+#include <optional>
 #include <sstream>
-#include <utility>
 
 #include "io/atomic_file.hpp"
 
@@ -17,16 +18,24 @@ namespace fs = std::filesystem;
 constexpr std::array beginnings{"license", "licence",   "notice",       "use_policy",
                                 "copying", "copyright", "usage_policy", "acceptable_use"};
 
-// What only the text of that license says, in capitals; the more special ones first. The names are the Hub's.
-constexpr std::array<std::pair<const char*, const char*>, 8> known_texts{{
-    {"LLAMA 3.3 COMMUNITY LICENSE", "llama3.3"},
-    {"LLAMA 3.2 COMMUNITY LICENSE", "llama3.2"},
-    {"LLAMA 3.1 COMMUNITY LICENSE", "llama3.1"},
-    {"LLAMA 3 COMMUNITY LICENSE", "llama3"},
-    {"LLAMA 2 COMMUNITY LICENSE", "llama2"},
-    {"APACHE LICENSE VERSION 2.0", "apache-2.0"},
-    {"PERMISSION IS HEREBY GRANTED, FREE OF CHARGE, TO ANY PERSON OBTAINING A COPY OF THIS SOFTWARE", "mit"},
-    {"NEITHER THE NAME OF THE COPYRIGHT HOLDER NOR THE NAMES OF ITS CONTRIBUTORS", "bsd-3-clause"},
+// A license by what only its text says near its beginning, in capitals. A text that quotes it further down, or goes on
+// after it, says something else. Lengths are in characters without repeated spaces.
+struct KnownText {
+  const char* said;
+  const char* id;             // the Hub's
+  std::size_t begins_before;  // copyright lines may stand before it
+  std::size_t most;           // of the whole text
+};
+constexpr std::size_t any_length = std::numeric_limits<std::size_t>::max();
+constexpr std::array<KnownText, 8> known_texts{{
+    {"LLAMA 3.3 COMMUNITY LICENSE", "llama3.3", 200, any_length},
+    {"LLAMA 3.2 COMMUNITY LICENSE", "llama3.2", 200, any_length},
+    {"LLAMA 3.1 COMMUNITY LICENSE", "llama3.1", 200, any_length},
+    {"LLAMA 3 COMMUNITY LICENSE", "llama3", 200, any_length},
+    {"LLAMA 2 COMMUNITY LICENSE", "llama2", 200, any_length},
+    {"APACHE LICENSE VERSION 2.0", "apache-2.0", 200, 12000},
+    {"PERMISSION IS HEREBY GRANTED, FREE OF CHARGE, TO ANY PERSON OBTAINING A COPY OF THIS SOFTWARE", "mit", 500, 1500},
+    {"NEITHER THE NAME OF THE COPYRIGHT HOLDER NOR THE NAMES OF ITS CONTRIBUTORS", "bsd-3-clause", 1200, 2000},
 }};
 
 std::string changed_case(std::string text, int (*change)(int)) {
@@ -73,12 +82,16 @@ License read_head(const std::string& card) {
   return license;
 }
 
+constexpr const char* other = "other";
+
+License see(const std::string& file) { return {other, "see-" + changed_case(file, std::tolower), file}; }
+
 License recognised(const std::string& text, const std::string& file) {
   const std::string words = plain(text);
-  for (const auto& [said, id] : known_texts) {
-    if (words.find(said) != std::string::npos) return {id, "", ""};
+  for (const KnownText& known : known_texts) {
+    if (words.find(known.said) < known.begins_before && words.size() <= known.most) return {known.id, "", ""};
   }
-  return {"other", "see-" + changed_case(file, std::tolower), file};
+  return see(file);
 }
 
 }  // namespace
@@ -116,10 +129,16 @@ License license_of(const fs::path& folder) {
     License license = read_head(io::read_file(folder / name));
     if (!license.id.empty()) return license;
   }
+  std::optional<License> all;
   for (const std::string& name : files_of_terms(folder)) {
-    if (changed_case(name, std::tolower).starts_with("licen")) return recognised(io::read_file(folder / name), name);
+    if (!changed_case(name, std::tolower).starts_with("licen")) continue;
+    const License one = recognised(io::read_file(folder / name), name);
+    if (!all) all = one;
+    if (one.id == all->id) continue;
+    // Some are for the code, others for the weights, and which ones are is not known.
+    all = one.id == other ? one : see(name);
   }
-  return {};
+  return all.value_or(License{});
 }
 
 }  // namespace caravan::convert

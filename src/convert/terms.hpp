@@ -27,8 +27,8 @@ struct License {
   std::string link;
 };
 
-/// The license of a base, or of a checkpoint that keeps its terms: what the head of its card says, else what the text
-/// of its LICENSE is recognised as ("other", with a link to the file, where it is not).
+/// The license of a base, or of a checkpoint that keeps its terms: what the head of its card says, else what the texts
+/// of its LICENSE files are recognised as ("other", with a link to one, where they are not all the same known one).
 License license_of(const std::filesystem::path& folder);
 
 }  // namespace caravan::convert

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/chat_template.hpp"
 
+#include <algorithm>
+
 namespace caravan::data {
 namespace {
 
@@ -25,6 +27,18 @@ std::string chat_template(TemplateKind kind, const Tokenizer& tokenizer) {
          R"({% else %}{{ raise_exception('This template takes a system message at the beginning, )"
          R"(and messages of user and assistant.') }}{% endif %})"
          R"({% endfor %}{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %})";
+}
+
+std::string trained_chat_template(const nlohmann::json& state, const Tokenizer& tokenizer) {
+  const auto section = [](const nlohmann::json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_object() ? *found : nlohmann::json::object();
+  };
+  const std::string set = section(section(state, "config"), "data").value("template", "");
+  const std::string name = section(state, "packed").value("template", set);
+  const auto kinds = spellings(TemplateKind{});
+  const auto kind = std::find(kinds.begin(), kinds.end(), name);
+  return kind == kinds.end() ? "" : chat_template(static_cast<TemplateKind>(kind - kinds.begin()), tokenizer);
 }
 
 }  // namespace caravan::data

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 
@@ -54,13 +55,42 @@ std::optional<RotaryScaling> read_scaling(const ConfigFields& fields, std::int64
 
 constexpr const char* scaling_field = "rope_scaling";
 constexpr const char* parameters_field = "rope_parameters";
+constexpr const char* base_field = "rope_theta";
+
+bool says_something(const nlohmann::json& config, const char* field) {
+  return config.contains(field) && !config.at(field).empty();  // null is empty, too
+}
 
 /// The field that holds the scaling, and in newer files the base; null when there is none.
 const char* place_of_scaling(const nlohmann::json& config) {
-  for (const char* key : {scaling_field, parameters_field}) {
-    if (config.contains(key) && !config.at(key).empty()) return key;  // null is empty, too
+  for (const char* field : {scaling_field, parameters_field}) {
+    if (says_something(config, field)) return field;
   }
   return nullptr;
+}
+
+constexpr const char* keep_one =
+    ", and versions of transformers differ in which of them they take; keep the one that the model was trained with";
+
+// Refuses a second place that says something else than `rotary`, which is what the first one says.
+void require_agreement(const ConfigFields& fields, const Rotary& rotary, std::int64_t max_positions) {
+  if (fields.has(base_field) && fields.positive(base_field) != rotary.theta) {
+    fields.refuse(base_field, core::concat(" contradicts ", place_of_scaling(fields.json()),
+                                           ".rope_theta = ", rotary.theta, keep_one));
+  }
+  if (!says_something(fields.json(), scaling_field) || !says_something(fields.json(), parameters_field)) return;
+  const ConfigFields second = fields.inside(parameters_field);
+  second.only("partial_rotary_factor", 1.0);
+  if (second.positive_or(base_field, rotary.theta) != rotary.theta) {
+    second.refuse(base_field,
+                  core::concat(" contradicts rope_theta = ", rotary.theta,
+                               fields.has(base_field) ? "" : ", the default beside rope_scaling", keep_one));
+  }
+  if (read_scaling(second, max_positions) != rotary.scaling) {
+    fields.refuse(
+        parameters_field,
+        core::concat(" contradicts rope_scaling = ", core::json_text(fields.json().at(scaling_field)), keep_one));
+  }
 }
 
 // In fp32 and in the order of operations of transformers, as everything here.
@@ -101,34 +131,38 @@ std::string Rotary::describe() const {
 
 Rotary read_rotary(const ConfigFields& fields, std::int64_t max_positions) {
   Rotary rotary;
-  rotary.theta = fields.positive_or("rope_theta", 10000);
+  rotary.theta = fields.positive_or(base_field, 10000);
   const char* place = place_of_scaling(fields.json());
   if (place == nullptr) return rotary;
   const ConfigFields inner = fields.inside(place);
   inner.only("partial_rotary_factor", 1.0);
-  rotary.theta = inner.positive_or("rope_theta", rotary.theta);
+  rotary.theta = inner.positive_or(base_field, rotary.theta);
   rotary.scaling = read_scaling(inner, max_positions);
+  require_agreement(fields, rotary, max_positions);
   return rotary;
 }
 
 void set_rotary_base(nlohmann::json& config, double theta) {
-  const char* place = place_of_scaling(config);
-  const bool inside = place != nullptr && config[place].is_object() &&
-                      (std::string(place) == parameters_field || config[place].contains("rope_theta"));
-  (inside ? config[place] : config)["rope_theta"] = theta;
+  config[base_field] = theta;
+  for (const char* field : {scaling_field, parameters_field}) {
+    if (says_something(config, field) && config[field].contains(base_field)) config[field][base_field] = theta;
+  }
 }
 
-void write_rotary(nlohmann::json& config, double theta) {
+void write_rotary(nlohmann::json& config, const Rotary& rotary) {
   const char* place = place_of_scaling(config);
   nlohmann::json scaling = place == nullptr ? nlohmann::json::object() : config[place];
-  for (const char* key : {"rope_theta", "partial_rotary_factor"}) scaling.erase(key);
-  if (!scaling.contains("rope_type")) scaling["rope_type"] = scaling.value("type", "default");
-  const bool newer = config.contains(parameters_field) && !config[parameters_field].is_null();
-  config["rope_theta"] = theta;
-  config[scaling_field] = scaling["rope_type"] == "default" ? nlohmann::json() : scaling;
-  if (!newer) return;
-  config[parameters_field] = std::move(scaling);
-  config[parameters_field]["rope_theta"] = theta;
+  config.erase(parameters_field);
+  config[base_field] = rotary.theta;
+  config[scaling_field] = nullptr;
+  if (!rotary.scaling) return;
+  for (const char* field : {base_field, "partial_rotary_factor"}) scaling.erase(field);
+  if (!scaling.contains("rope_type")) scaling["rope_type"] = scaling["type"];
+  // transformers 4 fails without it.
+  if (rotary.scaling->kind == Kind::llama3) {
+    scaling["original_max_position_embeddings"] = rotary.scaling->original_positions;
+  }
+  config[scaling_field] = std::move(scaling);
 }
 
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,

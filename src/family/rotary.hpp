@@ -37,15 +37,16 @@ struct Rotary {
   bool operator==(const Rotary&) const = default;
 };
 
-/// Reads rope_theta and rope_scaling, or rope_parameters (transformers 5), which is left aside beside a rope_scaling
-/// that is not empty, as there; a base of 10000 where the file has none. Throws (exit 2), naming field and value, for a
-/// kind of scaling that is not implemented or lacks a number.
+/// Reads rope_theta and rope_scaling, or rope_parameters (transformers 5); a base of 10000 where the file has none.
+/// Throws (exit 2), naming field and value, for a kind of scaling that is not implemented or lacks a number, and where
+/// two of the fields contradict each other.
 Rotary read_rotary(const ConfigFields& fields, std::int64_t max_positions);
-/// Puts the base where read_rotary takes it from.
+/// Puts the base wherever the configuration has one.
 void set_rotary_base(nlohmann::json& config, double theta);
-/// Writes what every version of transformers reads alike, in place of what is there: rope_theta and rope_scaling, where
-/// version 4 looks, and the same again in rope_parameters, where the configuration has that.
-void write_rotary(nlohmann::json& config, double theta);
+/// Writes what every version of transformers reads alike, in place of what is there: rope_theta and rope_scaling, with
+/// all numbers that version 4 needs. rope_parameters goes, since it would keep its values when a program that does not
+/// know it changes the other two. rotary: what read_rotary() made of the configuration, or with another base.
+void write_rotary(nlohmann::json& config, const Rotary& rotary);
 
 /// inv_freq of transformers: head_dim / 2 values in fp32. length: tokens of the document.
 std::vector<float> inverse_frequencies(const Rotary& rotary, std::int64_t head_dim, std::int64_t max_positions,

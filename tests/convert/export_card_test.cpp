@@ -39,7 +39,10 @@ TEST_CASE("the card says what was trained from what, with which settings and res
     INFO(part);
     CHECK(has(text, part));
   }
-  for (const char* part : {"/home/someone", "warmup_steps", "ignores the field", "nverified", "Not verified"}) {
+  // The base may have been a mixture already.
+  CHECK(has(text, "models/Llama-2-7b-hf with 8 adapters"));
+  for (const char* part :
+       {"A dense model", "/home/someone", "warmup_steps", "ignores the field", "nverified", "Not verified"}) {
     INFO(part);
     CHECK_FALSE(has(text, part));
   }
@@ -78,6 +81,20 @@ TEST_CASE("the card warns of an ignored rope_theta, an untrained model and a dif
   CHECK_FALSE(has(convert::card_text(other), "ignores the field"));
 }
 
+TEST_CASE("the card's code asks for no chat template or tokenizer that is not there") {
+  convert::ExportCard other = card();
+  CHECK(has(convert::card_text(other), "tokenizer.apply_chat_template(chat, "));
+  other.prompt = convert::PromptOf::text;
+  std::string text = convert::card_text(other);
+  CHECK(has(text, "prompt = tokenizer(\"The sea is\", return_tensors=\"pt\")\nprint(tokenizer.decode("));
+  CHECK_FALSE(has(text, "apply_chat_template"));
+  other.prompt = convert::PromptOf::none;
+  text = convert::card_text(other);
+  CHECK(has(text, "\nmodel = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n```\n"));
+  CHECK(has(text, "there is no tokenizer"));
+  for (const char* part : {"tokenizer.", "AutoTokenizer", "the tokenizer is"}) CHECK_FALSE(has(text, part));
+}
+
 TEST_CASE("the head of the card has the base's license, if it is known") {
   convert::ExportCard known = card();
   known.license = {"other", "tongyi", "LICENSE"};
@@ -88,6 +105,7 @@ TEST_CASE("the head of the card has the base's license, if it is known") {
                        "\"transformers\"\n"));
   CHECK(has(text, "license is other (tongyi)"));
   CHECK(has(text, "From its folder: LICENSE and NOTICE."));
+  CHECK_FALSE(has(text, "which holds for"));  // MIT asks nothing of a model that is made from another
   CHECK_FALSE(has(convert::card_text(card()), "\nlicense:"));
   CHECK(has(convert::card_text(card()), "did not say under which license"));
 }
@@ -124,4 +142,5 @@ TEST_CASE("the card of an adapter says what belongs to it and claims no merged w
   }
   adapter.spec.lora.reset();
   CHECK_FALSE(has(convert::card_text(adapter), "adapter_config.json"));
+  CHECK(has(convert::card_text(adapter), "library_name: \"transformers\""));  // PEFT cannot load it
 }

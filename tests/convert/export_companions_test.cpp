@@ -47,7 +47,7 @@ TEST_CASE("the chat template of the training replaces the base's, which is kept 
   folder.write("tokenizer.model", "");
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ base }}"})");
   REQUIRE(convert::chat_template_in(folder.path) == "{{ base }}");
-  const std::string report = convert::chat_template_report("{{ ours }}", "{{ base }}");
+  const std::string report = convert::chat_template_report("{{ ours }}", "{{ base }}", true);
   CHECK(has(report, "which Caravan cannot render, is kept as base_chat_template.jinja"));
   convert::complete_tokenizer(folder.path, "{{ ours }}", false);
   CHECK(folder.config() == json{{"tokenizer_class", "LlamaTokenizer"}, {"chat_template", "{{ ours }}"}});
@@ -74,9 +74,40 @@ TEST_CASE("the base's chat template stays where the training had none") {
   convert::complete_tokenizer(folder.path, "", false);
   CHECK(folder.read("tokenizer_config.json") == text);
   CHECK_FALSE(folder.holds("base_chat_template.jinja"));
-  CHECK(has(convert::chat_template_report("", "{{ base }}"), "Caravan cannot render it"));
-  CHECK(has(convert::chat_template_report("", std::nullopt), "There is no chat template"));
-  CHECK_FALSE(has(convert::chat_template_report("{{ ours }}", "{{ ours }}"), "base"));
+  CHECK(has(convert::chat_template_report("", "{{ base }}", false), "Caravan cannot render it"));
+  CHECK_FALSE(has(convert::chat_template_report("{{ ours }}", "{{ ours }}", true), "base"));
+  const std::string none = convert::chat_template_report("", std::nullopt, false);
+  CHECK(has(none, "There is no chat template"));
+  CHECK(has(none, "not trained with one"));
+}
+
+TEST_CASE("files that make vLLM take Mistral's own prompts go, and this is told") {
+  Folder folder;
+  for (const char* name : {"tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v7m1", "tekken.json"}) {
+    folder.write(name, "");
+  }
+  const std::vector<std::string> names{"tekken.json", "tokenizer.model.v3", "tokenizer.model.v7m1"};
+  CHECK(convert::find_tekken(folder.path) == names);
+  CHECK(has(convert::chat_template_report("{{ ours }}", std::nullopt, true, names),
+            "Not exported: the base's tekken.json, tokenizer.model.v3 and tokenizer.model.v7m1, with which vLLM"));
+  // What was not trained goes with the base's prompts.
+  convert::complete_tokenizer(folder.path, "", false);
+  CHECK(convert::find_tekken(folder.path) == names);
+  CHECK_FALSE(has(convert::chat_template_report("", std::nullopt, false, names), "Not exported"));
+  convert::complete_tokenizer(folder.path, "{{ ours }}", false);
+  CHECK(convert::find_tekken(folder.path).empty());
+  CHECK(folder.holds("tokenizer.model"));
+}
+
+TEST_CASE("a model that was trained with an unknown chat template is not called untrained") {
+  for (const std::string& text :
+       {convert::chat_template_report("", "{{ base }}", true), convert::chat_template_report("", std::nullopt, true),
+        convert::adapter_chat_template_report("", true)}) {
+    CAPTURE(text);
+    CHECK(has(text, "the checkpoint does not say which one the model was trained with"));
+    CHECK_FALSE(has(text, "not trained with"));
+    CHECK_FALSE(has(text, "neither trained"));
+  }
 }
 
 TEST_CASE("the class of the tokenizer is named, which nobody knows from our model_type") {
@@ -111,6 +142,32 @@ TEST_CASE("terms of use go into step 0 and from there into an export") {
   CHECK(convert::files_of_terms(store.path / "step" / "out") == names);
   CHECK_FALSE(fs::exists(store.path / "step" / "out" / convert::base_card_file));
   CHECK(convert::license_of(store.path / "step").id == "llama2");
+}
+
+TEST_CASE("no license is stated of which only a part is known") {
+  const std::string mit =
+      "MIT License\n\nCopyright (c) 2024 Someone\n\nPermission is hereby granted, free of charge, to any person "
+      "obtaining\n"
+      "a copy of this software";
+  Folder folder;
+  const auto license = [&] { return convert::license_of(folder.path); };
+  folder.write("LICENSE-CODE", mit);
+  REQUIRE(license().id == "mit");
+  folder.write("LICENSE-MODEL", "You may not use this model for money.");
+  CHECK(license().id == "other");
+  CHECK(license().link == "LICENSE-MODEL");
+  CHECK(license().name == "see-license-model");
+  folder.write("LICENSE-MODEL", "LLAMA 2 COMMUNITY LICENSE AGREEMENT");
+  CHECK(license().id == "other");
+  folder.write("LICENSE-MODEL", mit);
+  CHECK(license().id == "mit");
+  // Terms of their own that quote another license as a notice, or begin with it and go on.
+  std::string terms;
+  while (terms.size() < 2000) terms += "You may not use this model for money. ";
+  folder.write("LICENSE-MODEL", terms + mit);
+  CHECK(license().id == "other");
+  folder.write("LICENSE-MODEL", mit + terms);
+  CHECK(license().id == "other");
 }
 
 TEST_CASE("a license is read from a card, recognised by its text, or linked") {

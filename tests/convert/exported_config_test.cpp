@@ -29,7 +29,7 @@ json exported(const std::string& base, const json& fields = json::object(), cons
   family::ModelSpec spec = crafted_from(base);
   json config = json::parse(io::read_file(std::filesystem::path(family::fixture(base)) / "config.json"));
   config.merge_patch(fields);  // null takes a field away
-  if (config.contains("rope_parameters")) spec.rotary.theta = config["rope_parameters"]["rope_theta"];
+  spec.rotary = family::read_rotary(family::ConfigFields("config.json", config), spec.max_positions);
   return json::parse(convert::exported_config(family::crafted_config(config.dump(), spec), spec, as));
 }
 
@@ -117,7 +117,8 @@ TEST_CASE("the rotary base stands where transformers 4 and 5 look for it") {
     const json config = exported("llama-tiny", newer, as);
     CHECK(config.at("rope_theta") == 5e5);
     CHECK(config.at("rope_scaling").is_null());
-    CHECK(config.at("rope_parameters") == newer.at("rope_parameters"));
+    // Version 4 would leave it as it is when the other two are changed, and version 5 take it then.
+    CHECK_FALSE(config.contains("rope_parameters"));
   }
   const json scaled{{"rope_theta", nullptr},
                     {"rope_scaling", nullptr},
@@ -125,10 +126,22 @@ TEST_CASE("the rotary base stands where transformers 4 and 5 look for it") {
   const json config = exported("llama-tiny", scaled);
   CHECK(config.at("rope_theta") == 5e5);
   CHECK(config.at("rope_scaling") == json{{"rope_type", "linear"}, {"factor", 4.0}});
-  CHECK(config.at("rope_parameters") == scaled.at("rope_parameters"));
-  // As transformers 4 saves: rope_parameters is not invented, and a scaling keeps the name that it had.
+  CHECK_FALSE(config.contains("rope_parameters"));
+  // As transformers 4 saves: a scaling keeps the name that it had.
   const json older = exported("llama-tiny", {{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});
   CHECK(older.at("rope_theta") == 10000);
   CHECK(older.at("rope_scaling") == json{{"type", "linear"}, {"rope_type", "linear"}, {"factor", 4.0}});
   CHECK_FALSE(older.contains("rope_parameters"));
+}
+
+TEST_CASE("a llama3 scaling has the positions that Caravan computes with") {
+  json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  const auto written = [&] {
+    return exported("llama-tiny", {{"rope_scaling", llama3}, {"rope_theta", 10000}}).at("rope_scaling");
+  };
+  // transformers 4 cannot load a file without them; 5 takes max_position_embeddings.
+  const std::int64_t positions = crafted_from("llama-tiny").max_positions;
+  CHECK(written().at("original_max_position_embeddings") == positions);
+  llama3["original_max_position_embeddings"] = positions / 2;
+  CHECK(written() == llama3);
 }

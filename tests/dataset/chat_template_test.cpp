@@ -33,5 +33,21 @@ TEST_CASE("a chat template has as many bos as a prompt, and the words around it"
   }
 }
 
+TEST_CASE("a checkpoint's chat template is that of its data, else the setting's") {
+  test::TemporaryFolder folder;
+  test::write_tokenizer(folder, true, false);
+  const auto tokenizer = data::open_tokenizer(folder / "");
+  const auto trained = [&](const nlohmann::json& state) { return data::trained_chat_template(state, *tokenizer); };
+  const std::string idae = data::chat_template(TemplateKind::idae, *tokenizer);
+  const std::string official = data::chat_template(TemplateKind::idae_official, *tokenizer);
+  REQUIRE(idae != official);
+  const nlohmann::json set{{"data", {{"template", "idae_official"}}}};
+  CHECK(trained({{"config", set}, {"packed", {{"template", "idae"}}}}) == idae);
+  CHECK(trained({{"config", set}}) == official);
+  CHECK(trained({{"config", set}, {"packed", nullptr}}) == official);
+  CHECK(trained({{"config", nlohmann::json::object()}}).empty());
+  CHECK(trained(nlohmann::json::object()).empty());
+}
+
 }  // namespace
 }  // namespace caravan

@@ -10,6 +10,7 @@ and prints one line: "prompts: equal n of N | generation: …". Ends with 1 when
 
 import json
 import re
+import shutil
 import struct
 import sys
 
@@ -98,6 +99,49 @@ def generate(model, ids, path):
     return torch.equal(*answers)
 
 
+@torch.no_grad()
+def router_under_autocast(model):
+    """The largest change of a router's weights when torch.autocast would have linears computed in bfloat16."""
+    router = model.model.layers[0].mlp.moe_adapter.router
+    torch.manual_seed(7)
+    x = torch.randn(64, model.config.hidden_size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = router(x)
+    return (rounded - router(x)).abs().max().item()
+
+
+def masks_of_dropout(model):
+    """How many the adapters of one layer draw."""
+    mixture = model.model.layers[0].mlp.moe_adapter.train()
+    drawn = []
+    handle = mixture.dropout.register_forward_hook(lambda module, inputs, output: drawn.append(output))
+    x = torch.ones(1, 2, model.config.hidden_size)
+    mixture(x, x)
+    handle.remove()
+    mixture.eval()
+    return len({tuple(mask.flatten().tolist()) for mask in drawn})
+
+
+def rotary_base_saved(folder, out):
+    """The rope_theta of a configuration that was read, changed to 12345 by this version's names, and saved."""
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors"))
+    with open(out + "/config.json") as file:
+        fields = json.load(file)
+    # As transformers 5 saves it.
+    rope = {"rope_type": "default", **(fields["rope_scaling"] or {}), "rope_theta": fields["rope_theta"]}
+    with open(out + "/config.json", "w") as file:
+        json.dump({**fields, "rope_parameters": rope}, file)
+    changed = {"rope_theta": 12345.0, "rope_scaling": None}
+    if int(transformers.__version__.split(".")[0]) > 4:
+        changed = {"rope_parameters": {"rope_type": "default", "rope_theta": 12345.0}}
+    config = transformers.AutoConfig.from_pretrained(out, trust_remote_code=True, **changed)
+    config.save_pretrained(out)
+    with open(out + "/config.json") as file:
+        fields = json.load(file)
+    assert fields.get("rope_scaling") is None, fields["rope_scaling"]
+    return fields["rope_theta"]
+
+
 def main(folder, adapter, packed, instructions, out):
     whole = run(code_of(folder))  # it answers a prompt
     model, tokenizer = whole["model"].eval(), whole["tokenizer"]
@@ -105,6 +149,9 @@ def main(folder, adapter, packed, instructions, out):
     prompts, wholes, records = compare_prompts(tokenizer, packed, instructions)
     same = generate(model, packed_documents(packed)[0][0][:24], out + "/generated.json")
     model.save_pretrained(out + "/saved")
+    assert router_under_autocast(model) == 0
+    assert masks_of_dropout(model) == model.config.pesc_experts
+    assert rotary_base_saved(folder, out + "/changed") == 12345
     write_logits(run(code_of(adapter))["model"].eval(), out + "/adapter.safetensors")
     print(f"result | {prompts} of {records} | {wholes} of {records} | {'the same' if same else 'DIFFERENT'}")
     return 0 if prompts == wholes == records and same else 1

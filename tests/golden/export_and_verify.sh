@@ -89,6 +89,8 @@ refused 1 export "$config" --export.dtype=int8 -- export.dtype
 expect 0 1 export "$config" --checkpoint.step=0 --export.dtype=bfloat16
 [ -e "$work/origin/export-step-00000000/config.json" ] || fail "no export in the run folder"
 grep -qF 'It was not trained' "$work/origin/export-step-00000000/README.md" || fail "the README of step 0 says otherwise"
+grep -qF 'tokenizer("The sea is"' "$work/origin/export-step-00000000/README.md" || fail "the README has no code for step 0"
+! grep -qF 'apply_chat_template' "$work/origin/export-step-00000000/README.md" || fail "the README needs a chat template"
 # expect_export yes|no TEXT SETTINGS …: what caravan status says of the folder that is there.
 expect_export() {
   "$binary" status "$config" "--export.folder=$work/export-1-1-1" "${@:3}" --shell >"$work/output" || fail "status ended with $?"

@@ -12,15 +12,21 @@ def in_memory(fields):
     mixture = {"topk": 2, "adapter_dim": 512, "moe_scaling": 0.25, "adapter_dropout": 0.0, "pesc_experts": 8}
     fields = {**mixture, **fields}
     fields["pesc_experts"] = fields.pop("num_experts", fields["pesc_experts"])
-    return with_old_rotary_names(fields)
+    fields = with_old_rotary_names(fields)
+    # Under the names of this version alone: the others would be saved as they were when these are changed.
+    if not hasattr(LlamaConfig(), "rope_parameters"):
+        fields.pop("rope_parameters", None)
+    elif "rope_theta" in (fields.get("rope_parameters") or {}):
+        del fields["rope_theta"], fields["rope_scaling"]
+    return fields
 
 
 def with_old_rotary_names(fields):
     """transformers 5 keeps the rotary base in rope_parameters alone, where transformers 4 does not look."""
-    rope = fields.get("rope_parameters") or {}
+    rope = dict(fields.get("rope_parameters") or {})
     if "rope_theta" in rope:
-        scaled = rope.get("rope_type", "default") != "default"
-        fields.update(rope_theta=rope["rope_theta"], rope_scaling=dict(rope) if scaled else None)
+        fields["rope_theta"] = rope.pop("rope_theta")
+        fields["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
     return fields
 
 

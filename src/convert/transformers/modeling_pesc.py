@@ -27,7 +27,8 @@ class Router(nn.Module):
 
     def forward(self, x):
         """[..., H] to [..., E]: the softmax over the k largest logits, 0 for the others."""
-        logits = nn.functional.linear(x.float(), self.weight.float())
+        with torch.autocast(device_type=x.device.type, enabled=False):  # it would compute linears in 16 bits
+            logits = nn.functional.linear(x.float(), self.weight.float())
         largest, chosen = logits.topk(self.topk, dim=-1)
         return torch.zeros_like(logits).scatter(-1, chosen, largest.softmax(dim=-1)).to(x.dtype)
 
@@ -59,8 +60,10 @@ class MixtureOfAdapters(nn.Module):
     def forward(self, x, y):
         """x: what the feed-forward block read, y: what it gave."""
         weights = self.router(x)
-        read = self.dropout(y)
-        mixed = sum(expert(read, weights[..., e : e + 1]) for e, expert in enumerate(self.experts.values()))
+        # Dropout is drawn anew for every adapter.
+        mixed = sum(
+            expert(self.dropout(y), weights[..., e : e + 1]) for e, expert in enumerate(self.experts.values())
+        )
         return y + self.scaling * mixed
 
 
