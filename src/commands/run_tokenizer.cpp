@@ -129,7 +129,7 @@ TokenizerOfData tokenizer_of_data(const Session& session) {
   const auto in_store = try_to_open(store.string(), wrong_in_store);
   if (base.empty()) return {store.string(), ""};
   const auto in_base = try_to_open(base, wrong_in_base);
-  if (!in_base) return {in_store ? store.string() : base, ""};
+  if (!in_base) return {in_store && !fs::exists(base) ? store.string() : base, ""};  // prepare says what is wrong
   if (!in_store) return {base, core::concat(wrong_in_store, "; ", ways_out(session, store))};
   if (in_store->fingerprint() == in_base->fingerprint()) return {store.string(), ""};
   return {store.string(), core::concat(base, " has another tokenizer by now than ", store.string(),

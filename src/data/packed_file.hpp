@@ -57,8 +57,6 @@ class PackedWriter {
   std::uint64_t labelled() const { return labelled_count_; }
   std::uint64_t documents() const { return document_starts_.size() - 1; }
   std::uint64_t sequences() const { return sequence_starts_.size(); }
-  /// -1 before the first document.
-  std::int32_t largest_id() const { return largest_id_; }
 
   /// Writes all; the caller commits. Throws with the path (exit 74 when the storage is full).
   void write(io::AtomicFile& file) const;

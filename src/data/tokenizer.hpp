@@ -53,8 +53,6 @@ class Tokenizer {
   /// -1 when the tokenizer has no such token.
   std::int32_t bos_id() const { return facts_.bos.id; }
   std::int32_t eos_id() const { return facts_.eos.id; }
-  std::int32_t unk_id() const { return facts_.unk.id; }
-  std::int32_t pad_id() const { return facts_.pad.id; }
   /// "<s>", or "" when there is none.
   const std::string& bos_text() const { return facts_.bos.text; }
   const std::string& eos_text() const { return facts_.eos.text; }

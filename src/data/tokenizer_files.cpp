@@ -304,6 +304,7 @@ class Reader {
       if (!list || list->is_null()) return;
       if (!list->is_array()) core::bad_input(field(name, key), " must be an array");
       for (const json& entry : *list) {
+        if (entry.is_null()) core::bad_input(field(name, key), " must hold texts or objects with content, not null");
         NamedToken named = read_named(key, entry, field(name, key));
         if (named.token.content.empty() || !seen.insert(named.token.content).second) continue;
         files_.named.push_back(std::move(named));

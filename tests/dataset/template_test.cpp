@@ -115,7 +115,7 @@ TEST_CASE("idae: one bos, an exact mask and no control token from a text, in any
     CHECK(tokens.front() == tokenizer.bos_id());
     CHECK(std::count(tokens.begin(), tokens.end(), tokenizer.bos_id()) == 1);
     CHECK(std::count(tokens.begin(), tokens.end(), tokenizer.eos_id()) == 2);
-    CHECK(std::count(tokens.begin(), tokens.end(), tokenizer.unk_id()) == 0);
+    CHECK(std::count(tokens.begin(), tokens.end(), tokenizer.facts().unk.id) == 0);
     // The labelled runs are the answers, each with its eos.
     std::vector<Ids> answers;
     for (std::size_t t = 0; t < tokens.size(); ++t) {

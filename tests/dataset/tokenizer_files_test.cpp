@@ -45,8 +45,8 @@ TEST_CASE("facts and ids of every folder are those that transformers reads") {
     const auto tokenizer = open_tokenizer(folder / "");
     CHECK(tokenizer->bos_id() == item["ids"]["bos"]);
     CHECK(tokenizer->eos_id() == item["ids"]["eos"]);
-    CHECK(tokenizer->unk_id() == item["ids"]["unk"]);
-    CHECK(tokenizer->pad_id() == item["ids"]["pad"]);
+    CHECK(tokenizer->facts().unk.id == item["ids"]["unk"]);
+    CHECK(tokenizer->facts().pad.id == item["ids"]["pad"]);
     for (const json& text : item["texts"]) {
       CAPTURE(text["text"].get<std::string>());
       CHECK(tokenizer->encode(text["text"].get<std::string>(),
@@ -68,7 +68,7 @@ TEST_CASE("a named bos, eos or unk that no file has is refused by its name") {
   }
   CHECK(Folder(Files{{config, {{"eos_token", ""}}}}).refusal().find("eos_token is empty") != std::string::npos);
   // A padding token is never used here: who adds one may do so.
-  CHECK(open_tokenizer(Folder(Files{{config, {{"pad_token", "[PAD]"}}}}) / "")->pad_id() == pieces());
+  CHECK(open_tokenizer(Folder(Files{{config, {{"pad_token", "[PAD]"}}}}) / "")->facts().pad.id == pieces());
 }
 
 TEST_CASE("a folder that contradicts itself is refused with file and field") {
@@ -106,6 +106,7 @@ TEST_CASE("a folder that contradicts itself is refused with file and field") {
        {"\"<a>\" has the id " + next, "added_tokens_decoder says that it is " + id}},
       {{{added, {{"</s>", first}}}}, added, {"\"</s>\" has the id " + id, "tokenizer.model it is 2"}},
       {{{added, {{"<a>", 300}}}}, added, {"\"<a>\" has the id 300", "which ordinary text becomes"}},
+      {{{config, R"({"additional_special_tokens": ["<a>", null]})"}}, config, {"must hold texts or objects with"}},
       {{{added, {{"<a>", -1}}}}, added, {"-1 is no token id"}},
       {{{added, {{"<a>", "x"}}}}, added, {"\"<a>\" must have a token id"}},
       // With a gap before it, transformers would give the padding token an id that is taken.

@@ -51,12 +51,12 @@ TEST_CASE("a literal text never holds a special token and decodes to itself") {
       Ids ids = tokenizer.encode(text, {.specials = Specials::literal, .start = start});
       CHECK(std::count(ids.begin(), ids.end(), tokenizer.bos_id()) == 0);
       CHECK(std::count(ids.begin(), ids.end(), tokenizer.eos_id()) == 0);
-      CHECK(std::count(ids.begin(), ids.end(), tokenizer.unk_id()) == 0);
+      CHECK(std::count(ids.begin(), ids.end(), tokenizer.facts().unk.id) == 0);
       if (start == Start::text) CHECK(tokenizer.decode(ids, false) == text);
     }
     const Ids parsed = tokenizer.encode(text);
     CHECK(std::count(parsed.begin(), parsed.end(), tokenizer.bos_id()) == 2);
-    CHECK(std::count(parsed.begin(), parsed.end(), tokenizer.unk_id()) == 1);
+    CHECK(std::count(parsed.begin(), parsed.end(), tokenizer.facts().unk.id) == 1);
   }
 }
 
