@@ -90,7 +90,7 @@ TEST_CASE("a packed file says which settings it was not made by") {
   CHECK(test::refusal([&] { data::prepared(options, 64, base_folder()); }).find(options.packed) == 0);
 }
 
-TEST_CASE("a packed file of an earlier version is of the tokenizer that its records end with") {
+TEST_CASE("a packed file of an earlier version is judged by how its records end") {
   test::TemporaryFolder folder;
   const std::string model = test::read_bytes(base_folder() + "/tokenizer.model");
   constexpr std::int64_t sequence = 6;

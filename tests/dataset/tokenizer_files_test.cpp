@@ -157,7 +157,7 @@ TEST_CASE("a tokenizer.json must have the vocabulary of tokenizer.model") {
   CHECK(refusal(other, {{{"id", pieces()}, {"content", "<a>"}}}).empty());
 }
 
-TEST_CASE("a class whose ids may be others is refused, or warned of where it is the model's own") {
+TEST_CASE("a class whose ids may be others is refused, or else warned of") {
   const auto of_class = [](const json& name) { return Folder(Files{{config, {{"tokenizer_class", name}}}}).refusal(); };
   for (const char* name : {"LlamaTokenizer", "LlamaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}) {
     CHECK(of_class(name).empty());
