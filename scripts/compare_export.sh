@@ -9,6 +9,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 transformers=(4.44.2 4.57.6 newest)
 vllm=0.32.0 vllm_torch=2.13.0  # the build for CPUs, and the torch that it is compiled for
 most=1e-5
+installing=400  # seconds that --small allows for it
 
 usage() {
   cat <<TEXT
@@ -18,7 +19,7 @@ scripts/compare_export.sh [--only NAME]… [--folder DIR] [--program FILE] [--sm
                   (default: a new one, which is removed at the end)
   --program FILE  default: build/caravan
   --small         take LibTorch from .venv, as scripts/build.sh installs it, and end with 77 where Python cannot load
-                  that or packages cannot be had; otherwise the whole of PyTorch is installed (5 GB)
+                  that, or packages cannot be downloaded in time; otherwise the whole of PyTorch is installed (5 GB)
 Python packages come from PyPI.
 TEXT
 }
@@ -56,7 +57,7 @@ say() { printf '%s\n' "$*" >&2; }
 attempt() {
   local log=$1
   shift
-  "$@" >"$log" 2>&1 </dev/null || { tail -n 15 -- "$log" >&2; return 1; }
+  "$@" >"$log" 2>&1 </dev/null || { local failed=$?; tail -n 15 -- "$log" >&2; return "$failed"; }
 }
 unavailable() {
   say "skipped: $*"
@@ -67,8 +68,23 @@ unavailable() {
 install() {
   local environment=$1
   shift
-  attempt "$folder/pip.log" "$pip" -m pip --python "$environment/bin/python" install -q --no-input \
+  # A slow network must not look like a mistake: --small allows all installations together so many seconds.
+  local limit=()
+  if [ "$small" -eq 1 ]; then
+    [ "$SECONDS" -lt "$installing" ] || return 124
+    limit=(timeout "$((installing - SECONDS))")
+  fi
+  attempt "$folder/pip.log" "${limit[@]}" "$pip" -m pip --python "$environment/bin/python" install -q --no-input \
     --disable-pip-version-check --no-compile "$@"
+}
+# After a failed installation with --small: is it the network's fault?
+skip_without_network() {
+  [ "$small" -eq 1 ] || return 0
+  if [ "$1" -eq 124 ]; then unavailable "Python packages are not installed within $installing s"; fi
+  if grep -Eqi 'connection (broken|aborted|refused|reset)|timed out|(403|407|429|5[0-9]{2}) (client|server) error' \
+    "$folder/pip.log"; then
+    unavailable "Python packages cannot be downloaded"
+  fi
 }
 # Without pip, whose installation takes as long as that of all else: one installs into all.
 new_environment() { rm -rf -- "$1" && attempt "$folder/venv.log" "$pip" -m venv --without-pip "$1"; }
@@ -76,7 +92,7 @@ site_of() { echo "$1"/lib/python3*/site-packages; }
 
 # Sets $torch_site, and with --small $cuda_libraries: what lets other environments import torch.
 make_torch() {
-  local environment=$folder/torch wheels
+  local environment=$folder/torch wheels failed=0
   pip=$root/.venv/bin/python
   if [ ! -x "$pip" ]; then
     [ "$small" -eq 0 ] || unavailable "there is no .venv with LibTorch"
@@ -94,7 +110,11 @@ make_torch() {
       wheels=$(sed -n 's/^Requires-Dist: \(nvidia-\(cusparselt\|nvshmem\)-cu13==[0-9.]*\).*/\1/p' \
         "$(site_of "$root/.venv")"/torch-*.dist-info/METADATA)
       # shellcheck disable=SC2086  # several words
-      install "$environment" --no-deps nvidia-cufile $wheels || unavailable "Python packages cannot be installed"
+      install "$environment" --no-deps nvidia-cufile $wheels || failed=$?
+      if [ "$failed" -ne 0 ]; then
+        skip_without_network "$failed"
+        return 1
+      fi
     fi
     touch "$environment/ready"
   fi
@@ -111,12 +131,14 @@ transformers_python() {
   [ ! -e "$environment/ready" ] || return 0
   say "installing transformers $version"
   [ "$version" = newest ] || package+="==$version"
+  # Of an old version, the packages that it was tried with; of others, those of the day.
+  local constraints=$root/tests/exchange/packages-$version.txt versions=()
+  [ ! -e "$constraints" ] || versions=(--constraint "$constraints")
   new_environment "$environment"
-  # numpy 2 is younger than transformers 4.44.
-  install "$environment" "$package" $([ "$version" != 4.44.2 ] || echo 'numpy<2') sentencepiece protobuf jinja2 sympy \
-    networkx filelock psutil || return 1
+  install "$environment" "${versions[@]}" "$package" sentencepiece protobuf jinja2 sympy networkx filelock psutil ||
+    return
   # Their only missing dependency is torch, which comes from beside.
-  install "$environment" --no-deps peft accelerate || return 1
+  install "$environment" "${versions[@]}" --no-deps peft accelerate || return
   echo "$torch_site" >"$(site_of "$environment")/torch.pth"
   touch "$environment/ready"
 }
@@ -226,8 +248,13 @@ compare_vllm() {
 }
 
 make_models_with() {
-  if ! transformers_python "$1"; then
-    [ "$small" -eq 0 ] || unavailable "Python packages cannot be installed"
+  local failed=0
+  if [ "$small" -eq 1 ] && [ "$1" = 4.44.2 ] && ! "$pip" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'; then
+    unavailable "transformers $1 has no packages for this version of Python"
+  fi
+  transformers_python "$1" || failed=$?
+  if [ "$failed" -ne 0 ]; then
+    skip_without_network "$failed"
     return 1
   fi
   if [ "$small" -eq 1 ] && ! attempt "$folder/import.log" run_python -c 'import torch'; then

@@ -246,9 +246,9 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
     const bool one_file = !fs::is_directory(files);
     if (one_file) files = files.parent_path();
     const std::optional<std::string> base_template = convert::chat_template_in(files);
-    card.chat = card.merged ? convert::chat_template_report(found.chat_template, base_template, card.step > 0,
-                                                            convert::find_tekken(files))
-                            : convert::adapter_chat_template_report(found.chat_template, card.step > 0);
+    card.chat =
+        convert::chat_template_report(found.chat_template, base_template, card.step > 0, convert::find_tekken(files));
+    card.tokenizer = (fs::path(session.config.data.tokenizer) / "").parent_path().filename().string();
     if (!one_file && !convert::has_tokenizer(files)) {
       card.prompt = convert::PromptOf::none;
     } else if (found.chat_template.empty() && !base_template) {
@@ -266,11 +266,10 @@ FromBase find_in_base(const Session& session, const Start& start, const data::To
 }
 
 convert::ExportReport write_folder(const Session& session, const Start& start, const convert::ExportCard& card,
-                                   const std::optional<std::int32_t>& eos, const FromBase& from_base,
-                                   const fs::path& folder) {
+                                   const FromBase& from_base, const fs::path& folder) {
   if (card.merged) {
-    const convert::CompanionSources companions{start.store,
-                                               data::tokenizer_path(session.config.data, start.store.string()), eos};
+    const convert::CompanionSources companions{
+        start.store, data::tokenizer_path(session.config.data, start.store.string()), card.eos};
     const convert::ExportedAs as{card.dtype, card.format, expert_dropout_of(session, card.settings)};
     convert::ExportRequest request{*start.reader, start.spec, companions, as, folder};
     request.chat_template = from_base.chat_template;
@@ -279,7 +278,9 @@ convert::ExportReport write_folder(const Session& session, const Start& start, c
   }
   const double dropout =
       card.settings.value("lora", nlohmann::json::object()).value("dropout", session.config.lora.dropout);
-  convert::AdapterRequest request{*start.reader, start.spec, card.base, dropout, card.dtype, folder};
+  convert::AdapterRequest request{
+      *start.reader, start.spec, card.base, dropout, expert_dropout_of(session, card.settings), card.dtype, folder};
+  request.tokenizer = data::tokenizer_path(session.config.data, start.store.string());
   request.chat_template = from_base.chat_template;
   request.terms = from_base.terms;
   return convert::write_adapter_folder(session.world, request);
@@ -330,9 +331,10 @@ int export_checkpoint(const Session& session) {
 
   convert::ExportCard card = card_of(session, start);
   if (base) card.base = base->folder;
+  card.eos = eos;
   const FromBase from_base = find_in_base(session, start, tokenizer.get(), card);
   convert::ExportFolder target(session.world, folder);
-  const convert::ExportReport report = write_folder(session, start, card, eos, from_base, target.staging());
+  const convert::ExportReport report = write_folder(session, start, card, from_base, target.staging());
   core::log("exported ", start.folder.string(), " (step ", card.step, "): ", report.elements, " parameters as ",
             core::name_of(card.dtype), ", ", core::format_bytes(report.bytes), " in ", report.shards,
             report.shards == 1 ? " file, " : " files, ", core::format_duration(report.seconds));

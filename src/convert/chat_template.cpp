@@ -66,11 +66,6 @@ std::string chat_template_report(const std::string& chat_template, const std::op
   return text;
 }
 
-std::string adapter_chat_template_report(const std::string& chat_template, bool trained) {
-  if (chat_template.empty()) return core::concat("There is no chat template: ", why_none(trained), ".");
-  return "chat_template.jinja gives, with the base's tokenizer, the tokens that the model was trained with.";
-}
-
 std::vector<std::string> find_tekken(const fs::path& folder) {
   std::vector<std::string> names;
   if (!fs::is_directory(folder)) return names;

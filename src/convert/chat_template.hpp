@@ -22,8 +22,6 @@ inline constexpr const char* base_chat_template_file = "base_chat_template.jinja
 /// tekken: the base's files that find_tekken() names.
 std::string chat_template_report(const std::string& chat_template, const std::optional<std::string>& base, bool trained,
                                  const std::vector<std::string>& tekken = {});
-/// The same for an adapter folder, which holds the template, but no tokenizer.
-std::string adapter_chat_template_report(const std::string& chat_template, bool trained);
 
 /// The names of a folder's files for Mistral's own tokenizer program (tekken.json, tokenizer.model.v3), in order. vLLM
 /// and transformers 5 turn to that program where they find one, and to the prompts that are built into it.

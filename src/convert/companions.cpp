@@ -37,22 +37,6 @@ bool is_of_a_tokenizer(const fs::path& file) {
   return file.extension() == ".tiktoken" || (name.starts_with("tokenization") && file.extension() == ".py");
 }
 
-void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  if (!fs::exists(from)) core::bad_input(from.string(), ": no such folder or tokenizer.model; set data.tokenizer");
-  const bool folder = fs::is_directory(from);
-  const fs::path source = folder ? from : from.parent_path();
-  for (const char* name : tokenizer_files) copy_if_there(source / name, to / name);
-  if (!folder) copy_if_there(from, to / "tokenizer.model");  // whatever its name is
-  for (const auto& entry : fs::directory_iterator(source.empty() ? fs::path(".") : source)) {
-    if (is_of_a_tokenizer(entry.path())) copy_if_there(entry.path(), to / entry.path().filename());
-  }
-  if (!fs::is_directory(source / template_folder)) return;
-  fs::create_directories(to / template_folder);
-  for (const auto& entry : fs::directory_iterator(source / template_folder)) {
-    copy_if_there(entry.path(), to / template_folder / entry.path().filename());
-  }
-}
-
 /// `text` with the eos_token_id that answers were trained to end with. `file` is named in warnings.
 std::string with_eos(const std::string& text, std::int32_t eos, const fs::path& file) {
   ordered_json object;
@@ -75,6 +59,22 @@ std::string with_eos(const std::string& text, std::int32_t eos, const fs::path& 
 }
 
 }  // namespace
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  if (!fs::exists(from)) core::bad_input(from.string(), ": no such folder or tokenizer.model; set data.tokenizer");
+  const bool folder = fs::is_directory(from);
+  const fs::path source = folder ? from : from.parent_path();
+  for (const char* name : tokenizer_files) copy_if_there(source / name, to / name);
+  if (!folder) copy_if_there(from, to / "tokenizer.model");  // whatever its name is
+  for (const auto& entry : fs::directory_iterator(source.empty() ? fs::path(".") : source)) {
+    if (is_of_a_tokenizer(entry.path())) copy_if_there(entry.path(), to / entry.path().filename());
+  }
+  if (!fs::is_directory(source / template_folder)) return;
+  fs::create_directories(to / template_folder);
+  for (const auto& entry : fs::directory_iterator(source / template_folder)) {
+    copy_if_there(entry.path(), to / template_folder / entry.path().filename());
+  }
+}
 
 void write_companions(const CompanionSources& from, const fs::path& to, const std::string& config) {
   const auto checked = [&](const std::string& text, const char* name) {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/export_adapter.hpp"
 
+#include "convert/chat_template.hpp"
+#include "convert/companions.hpp"
 #include "convert/terms.hpp"
 #include "convert/transformers_classes.hpp"
 #include "core/error.hpp"
+#include "family/families.hpp"
 #include "family/foreign_names.hpp"
 #include "family/parameters.hpp"
 #include "family/peft.hpp"
@@ -61,13 +64,15 @@ ExportReport write_adapter_folder(comm::Communicator& world, const AdapterReques
       write_json(request.folder / "adapter_config.json",
                  family::peft_config(*request.spec.lora, request.base, request.dropout));
     }
-    if (!request.chat_template.empty()) {
-      io::write_file_atomically(request.folder / "chat_template.jinja", request.chat_template);
+    if (!request.tokenizer.empty()) {
+      copy_tokenizer(request.tokenizer, request.folder);
+      complete_tokenizer(request.folder, request.chat_template,
+                         family::family_of(request.spec.model_type).dense == "qwen2");
     }
     if (!request.terms.empty()) copy_terms(request.terms, request.folder);
     if (!request.spec.pesc) return;
     write_transformers_classes(request.folder);
-    write_json(mixture / "config.json", family::peft_mixture_config(request.spec));
+    write_json(mixture / "config.json", family::peft_mixture_config(request.spec, request.expert_dropout));
     if (shards.size() > 1) io::write_file_atomically(mixture / "model.safetensors.index.json", index_text(shards));
   });
 }

@@ -59,6 +59,11 @@ std::string rope_text(const ExportCard& card) {
   return text + "\n";
 }
 
+std::string tokenizer_text(const ExportCard& card) {
+  if (card.prompt == PromptOf::none) return "there is no tokenizer";
+  return "the tokenizer is " + (card.tokenizer.empty() ? "the base's" : "that of data.tokenizer, " + card.tokenizer);
+}
+
 // How to load a whole model by the class that its family's authors published, if any.
 std::string official_class_text(const family::Family& family) {
   const std::string stock = concat("transformers' own ", family.architecture, " would leave the adapters out.\n\n");
@@ -95,8 +100,7 @@ std::string whole_model_code(PromptOf prompt) {
 
 std::string whole_model_text(const ExportCard& card) {
   std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors under the official names; ",
-                            card.prompt == PromptOf::none ? "there is no tokenizer. " : "the tokenizer is the base's. ",
-                            card.chat, card.chat.empty() ? "" : " ");
+                            tokenizer_text(card), ". ", card.chat, card.chat.empty() ? "" : " ");
   if (card.format == ExportFormat::official) {
     text += official_class_text(family::family_of(card.spec.model_type));
   } else {
@@ -111,10 +115,13 @@ std::string whole_model_text(const ExportCard& card) {
 // Python that loads base, mixture and LoRA; a test runs it.
 std::string adapter_code(const ExportCard& card) {
   const std::string classes = family::family_of(card.spec.model_type).classes;
+  const bool tokenizer = card.prompt != PromptOf::none;
   std::string code =
       concat("```python\nimport json\nfrom glob import glob\n\n", card.spec.lora ? "from peft import PeftModel\n" : "",
              R"(from safetensors.torch import load_file
-from transformers.dynamic_module_utils import get_class_from_dynamic_module as class_of
+)",
+             tokenizer ? "from transformers import AutoTokenizer\n" : "",
+             R"(from transformers.dynamic_module_utils import get_class_from_dynamic_module as class_of
 
 folder = "."  # this one
 base = )",
@@ -123,6 +130,8 @@ Config = class_of("configuration_pesc.)",
              classes, R"(Config", folder)
 Model = class_of("modeling_pesc.)",
              classes, R"(ForCausalLM", folder)
+Config.register_for_auto_class()  # so that save_pretrained writes the classes, too
+Model.register_for_auto_class("AutoModelForCausalLM")
 mixture = json.load(open(f"{folder}/pesc/config.json"))
 config = Config(**{**Config.get_config_dict(base)[0], **mixture})
 model = Model.from_pretrained(base, config=config)  # it says that the mixture is missing, which comes now
@@ -130,11 +139,15 @@ for file in glob(f"{folder}/pesc/*.safetensors"):
     assert not model.load_state_dict(load_file(file), strict=False).unexpected_keys
 )");
   if (card.spec.lora) code += "model = PeftModel.from_pretrained(model, folder)\n";
+  if (card.eos) code += concat("model.generation_config.eos_token_id = ", *card.eos, "  # as in the training\n");
+  if (tokenizer) code += "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)\n";
+  code += answer_code(card.prompt);
   return code + "```\n\n";
 }
 
 std::string adapter_text(const ExportCard& card) {
-  std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors; the base is not among them.\n\n");
+  std::string text = concat("Tensors are ", core::name_of(card.dtype), " safetensors; the base is not among them, and ",
+                            tokenizer_text(card), ".\n\n");
   if (card.spec.lora) {
     text += concat("- adapter_config.json, adapter_model.safetensors: LoRA, for PeftModel.from_pretrained on ",
                    card.base, "\n");

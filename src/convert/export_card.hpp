@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,9 @@ struct ExportCard {
   std::vector<std::string> terms;  // names of the files with the base's terms of use, which are in the folder
   std::string chat;                // what is to be said of the chat template, in sentences
   PromptOf prompt = PromptOf::messages;
-  std::string program;  // version and build facts
+  std::string tokenizer;            // the name of data.tokenizer; empty: the tokenizer is the base's
+  std::optional<std::int32_t> eos;  // the token that answers were trained to end with, if known
+  std::string program;              // version and build facts
   bool verified = false;
   std::string check;  // what was compared, and the result, in sentences
 };

@@ -14,6 +14,11 @@ std::string beginning(TemplateKind kind, const Tokenizer& tokenizer) {
   return tokenizer.adds_bos() ? std::string(bos) + bos : bos;
 }
 
+/// What stands behind an answer; see encode_official(), which writes one eos, and gets another from the tokenizer.
+std::string end_of_answer(TemplateKind kind, const Tokenizer& tokenizer) {
+  return kind == TemplateKind::idae_official && tokenizer.adds_eos() ? "eos_token + eos_token" : "eos_token";
+}
+
 }  // namespace
 
 std::string chat_template(TemplateKind kind, const Tokenizer& tokenizer) {
@@ -23,7 +28,9 @@ std::string chat_template(TemplateKind kind, const Tokenizer& tokenizer) {
          R"({% if message['role'] == 'system' and loop.first %})"
          R"({% if message['content'] %}{{ '### System:\n' + message['content'] + '\n' }}{% endif %})"
          R"({% elif message['role'] == 'user' %}{{ '### Human:\n' + message['content'] + '\n' }})"
-         R"({% elif message['role'] == 'assistant' %}{{ '### Assistant:\n' + message['content'] + eos_token }})"
+         R"({% elif message['role'] == 'assistant' %}{{ '### Assistant:\n' + message['content'] + )" +
+         end_of_answer(kind, tokenizer) +
+         R"( }})"
          R"({% else %}{{ raise_exception('This template takes a system message at the beginning, )"
          R"(and messages of user and assistant.') }}{% endif %})"
          R"({% endfor %}{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %})";

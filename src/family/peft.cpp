@@ -153,13 +153,10 @@ json peft_config(const Lora& lora, const std::string& base, double dropout) {
           {"use_rslora", lora.rank_stabilised}};
 }
 
-json peft_mixture_config(const ModelSpec& spec) {
+json peft_mixture_config(const ModelSpec& spec, double dropout) {
   CARAVAN_CHECK(spec.pesc.has_value());
-  return {{"model_type", spec.model_type},
-          {"num_experts", spec.pesc->experts},
-          {"topk", spec.pesc->topk},
-          {"adapter_dim", spec.pesc->adapter_dim},
-          {"moe_scaling", spec.pesc->scaling}};
+  return {{"model_type", spec.model_type},         {"num_experts", spec.pesc->experts}, {"topk", spec.pesc->topk},
+          {"adapter_dim", spec.pesc->adapter_dim}, {"moe_scaling", spec.pesc->scaling}, {"adapter_dropout", dropout}};
 }
 
 std::string peft_name(const std::string& name) { return "base_model.model." + name; }

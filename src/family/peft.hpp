@@ -37,8 +37,9 @@ ModelSpec adapted(ModelSpec base, const PeftAdapter& adapter);
 /// The value of adapter_config.json, with the keys of peft 0.12. base: base_model_name_or_path.
 nlohmann::json peft_config(const Lora& lora, const std::string& base, double dropout);
 
-/// The value of pesc/config.json, for a model with a mixture.
-nlohmann::json peft_mixture_config(const ModelSpec& spec);
+/// The value of pesc/config.json, for a model with a mixture. dropout: of the adapters in training, which transformers
+/// goes on with; Caravan has a setting for it.
+nlohmann::json peft_mixture_config(const ModelSpec& spec, double dropout);
 
 /// The name in adapter_model.safetensors of our "….lora_A.weight" or "….lora_B.weight".
 std::string peft_name(const std::string& name);

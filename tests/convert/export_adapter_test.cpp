@@ -23,7 +23,7 @@ fs::path write(Trained& run, comm::Communicator& ranks, const std::string& name,
                std::uint64_t shard_bytes = convert::default_shard_bytes) {
   convert::ExportFolder target(ranks, run.folder / name);
   convert::write_adapter_folder(
-      ranks, {*run.reader, run.spec, run.base, 0.1, core::DType::f32, target.staging(), shard_bytes});
+      ranks, {*run.reader, run.spec, run.base, 0.1, 0.2, core::DType::f32, target.staging(), shard_bytes});
   target.commit();
   return run.folder / name;
 }
@@ -50,6 +50,7 @@ TEST_CASE("an adapter folder is the trainables again when upcycle takes it") {
     const fs::path adapter = write(run, *run.world, "adapter");
     CHECK(fs::exists(adapter / "adapter_config.json") == lora.has_value());
     CHECK(family::read_peft_adapter(adapter.string()).lora == lora);
+    CHECK(nlohmann::json::parse(io::read_file(adapter / "pesc" / "config.json")).at("adapter_dropout") == 0.2);
     auto request = request_with(run.base, adapter, run.folder / "again");
     CHECK(request.spec == run.spec);
     convert::upcycle(*run.world, request);
@@ -72,7 +73,7 @@ TEST_CASE("an adapter of PEFT goes through a checkpoint and out as the file that
     const checkpoint::CheckpointReader reader(request.folder);
     const fs::path out = shared.folder / adapter.filename() / "out";
     convert::write_adapter_folder(*shared.world,
-                                  {reader, request.spec, name, config.at("lora_dropout"), core::DType::f32, out});
+                                  {reader, request.spec, name, config.at("lora_dropout"), 0, core::DType::f32, out});
     CHECK(nlohmann::json::parse(io::read_file(out / "adapter_config.json")) == config);
     const io::SafetensorsFile before(adapter / "adapter_model.safetensors"), after(out / "adapter_model.safetensors");
     CHECK(after.metadata() == before.metadata());
@@ -114,13 +115,30 @@ TEST_CASE("the adapter's files are the same on any ranks, and a large mixture is
   }
 }
 
+TEST_CASE("an adapter folder has the tokenizer and chat template of its training") {
+  const Shared shared;
+  const std::string base = family::fixture("llama-tiny");
+  const family::ModelSpec spec = family::crafted(family::read_model_spec(base), {3, 2, 24, 0.25}, std::nullopt);
+  const fs::path store = shared.folder / "step";
+  convert::upcycle(*shared.world, {base, spec, store, 7, "test"});
+  const checkpoint::CheckpointReader reader(store);
+  convert::AdapterRequest request{reader, spec, base, 0, 0, core::DType::f32, shared.folder / "adapter"};
+  request.tokenizer = base;
+  request.chat_template = "{{ ours }}";
+  convert::write_adapter_folder(*shared.world, request);
+  CHECK(io::read_file(request.folder / "tokenizer.model") == io::read_file(fs::path(base) / "tokenizer.model"));
+  const auto config = nlohmann::json::parse(io::read_file(request.folder / "tokenizer_config.json"));
+  CHECK(config.at("chat_template") == "{{ ours }}");
+  CHECK(config.contains("tokenizer_class"));
+}
+
 TEST_CASE("a model with nothing to export as an adapter is refused") {
   const Shared shared;
   const std::string base = family::fixture("llama-tiny");
   const family::ModelSpec spec = family::read_model_spec(base);
   const family::HuggingFaceSource files(base, spec);
   const std::string message = error_of([&] {
-    convert::write_adapter_folder(*shared.world, {files, spec, base, 0, core::DType::f32, shared.folder / "out"});
+    convert::write_adapter_folder(*shared.world, {files, spec, base, 0, 0, core::DType::f32, shared.folder / "out"});
   });
   CHECK(has(message, "export.merge = false"));
   CHECK_FALSE(fs::exists(shared.folder / "out"));

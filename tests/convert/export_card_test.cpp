@@ -92,7 +92,8 @@ TEST_CASE("the card's code asks for no chat template or tokenizer that is not th
   text = convert::card_text(other);
   CHECK(has(text, "\nmodel = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n```\n"));
   CHECK(has(text, "there is no tokenizer"));
-  for (const char* part : {"tokenizer.", "AutoTokenizer", "the tokenizer is"}) CHECK_FALSE(has(text, part));
+  for (const char* part : {"tokenizer.decode", "tokenizer(", "AutoTokenizer", "the tokenizer is"})
+    CHECK_FALSE(has(text, part));
 }
 
 TEST_CASE("the head of the card has the base's license, if it is known") {
@@ -136,10 +137,22 @@ TEST_CASE("the card of an adapter says what belongs to it and claims no merged w
     INFO(part);
     CHECK(has(text, part));
   }
-  for (const char* part : {"merged into", "auto_map", "the tokenizer is"}) {
+  for (const char* part : {"merged into", "auto_map", "generation_config"}) {
     INFO(part);
     CHECK_FALSE(has(text, part));
   }
+  CHECK(has(text, "the tokenizer is the base's."));
+  CHECK(has(text, "from transformers import AutoTokenizer\n"));
+  CHECK(has(text, "tokenizer.apply_chat_template(chat, "));
+  // What is saved after PEFT's merge_and_unload loads elsewhere.
+  CHECK(has(text, "Model.register_for_auto_class(\"AutoModelForCausalLM\")\n"));
+  adapter.eos = 7;
+  adapter.tokenizer = "other-tokenizer";
+  CHECK(has(convert::card_text(adapter), "the tokenizer is that of data.tokenizer, other-tokenizer."));
+  CHECK(has(convert::card_text(adapter), "model.generation_config.eos_token_id = 7 "));
+  adapter.prompt = convert::PromptOf::none;
+  CHECK_FALSE(has(convert::card_text(adapter), "AutoTokenizer"));
+  CHECK_FALSE(has(convert::card_text(adapter), "tokenizer.apply_chat_template"));
   adapter.spec.lora.reset();
   CHECK_FALSE(has(convert::card_text(adapter), "adapter_config.json"));
   CHECK(has(convert::card_text(adapter), "library_name: \"transformers\""));  // PEFT cannot load it

@@ -101,8 +101,7 @@ TEST_CASE("files that make vLLM take Mistral's own prompts go, and this is told"
 
 TEST_CASE("a model that was trained with an unknown chat template is not called untrained") {
   for (const std::string& text :
-       {convert::chat_template_report("", "{{ base }}", true), convert::chat_template_report("", std::nullopt, true),
-        convert::adapter_chat_template_report("", true)}) {
+       {convert::chat_template_report("", "{{ base }}", true), convert::chat_template_report("", std::nullopt, true)}) {
     CAPTURE(text);
     CHECK(has(text, "the checkpoint does not say which one the model was trained with"));
     CHECK_FALSE(has(text, "not trained with"));

@@ -2,6 +2,8 @@
 // What a chat template gives in transformers, tests/exchange compares with packed tokens; here, how it begins.
 #include "data/chat_template.hpp"
 
+#include <algorithm>
+
 #include "data/template.hpp"
 #include "tests/dataset/fixtures.hpp"
 #include "tests/support/catch.hpp"
@@ -29,6 +31,30 @@ TEST_CASE("a chat template has as many bos as a prompt, and the words around it"
         INFO(words);
         CHECK(text.find(words) != std::string::npos);
       }
+    }
+  }
+}
+
+TEST_CASE("a chat template has as many eos behind an answer as its tokens") {
+  for (const bool adds_eos : {true, false}) {
+    test::TemporaryFolder folder;
+    test::write_tokenizer(folder, true, false);
+    auto config = test::read_json(folder / "tokenizer_config.json");
+    config["add_eos_token"] = adds_eos;
+    folder.write("tokenizer_config.json", config.dump());
+    const auto opened = data::open_tokenizer(folder / "");
+    const data::Tokenizer& tokenizer = *opened;
+    REQUIRE(tokenizer.adds_eos() == adds_eos);
+    for (const TemplateKind kind : {TemplateKind::idae, TemplateKind::idae_official}) {
+      data::Record record;
+      record.turns.push_back({"a", "b"});
+      const auto ids = data::Template(tokenizer, kind, 512, 0).render(record).document.tokens;
+      const auto end = std::find_if(ids.rbegin(), ids.rend(), [&](auto id) { return id != tokenizer.eos_id(); });
+      const std::string text = data::chat_template(kind, tokenizer), eos = " + eos_token";
+      std::ptrdiff_t count = 0;
+      for (auto at = text.find(eos); at != std::string::npos; at = text.find(eos, at + 1)) ++count;
+      CHECK(count == end - ids.rbegin());
+      CHECK(count == (adds_eos && kind == TemplateKind::idae_official ? 2 : 1));
     }
   }
 }

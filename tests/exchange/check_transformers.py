@@ -78,8 +78,9 @@ def write_logits(model, path):
     ids = torch.randint(0, model.config.vocab_size, (3, 40))
     mask = torch.ones_like(ids)
     mask[1, 25:] = 0
-    logits = model(input_ids=ids, attention_mask=mask).logits
-    save_file({"input_ids": ids, "attention_mask": mask, "logits": logits.float().contiguous()}, path)
+    logits = model(input_ids=ids, attention_mask=mask).logits.float()
+    save_file({"input_ids": ids, "attention_mask": mask, "logits": logits.contiguous()}, path)
+    return logits
 
 
 @torch.no_grad()
@@ -152,7 +153,14 @@ def main(folder, adapter, packed, instructions, out):
     assert router_under_autocast(model) == 0
     assert masks_of_dropout(model) == model.config.pesc_experts
     assert rotary_base_saved(folder, out + "/changed") == 12345
-    write_logits(run(code_of(adapter))["model"].eval(), out + "/adapter.safetensors")
+    names = run(code_of(adapter))
+    logits = write_logits(names["model"].eval(), out + "/adapter.safetensors")
+    for prompt in compare_prompts(names["tokenizer"], packed, instructions)[:2]:
+        assert prompt == records
+    names["model"].merge_and_unload().save_pretrained(out + "/merged")
+    again = transformers.AutoModelForCausalLM.from_pretrained(out + "/merged", trust_remote_code=True)
+    # What PEFT merges is added in another order.
+    assert (write_logits(again.eval(), out + "/merged.safetensors") - logits).abs().max() < 1e-5
     print(f"result | {prompts} of {records} | {wholes} of {records} | {'the same' if same else 'DIFFERENT'}")
     return 0 if prompts == wholes == records and same else 1
 
