@@ -74,7 +74,9 @@ constexpr const char* keep_one =
 
 // Refuses a second place that says something else than `rotary`, which is what the first one says.
 void require_agreement(const ConfigFields& fields, const Rotary& rotary, std::int64_t max_positions) {
-  if (fields.has(base_field) && fields.positive(base_field) != rotary.theta) {
+  // Earlier versions of this program wrote model.rope_theta into step 0's rope_parameters alone.
+  const bool mixture = fields.has("moe_scaling");
+  if (!mixture && fields.has(base_field) && fields.positive(base_field) != rotary.theta) {
     fields.refuse(base_field, core::concat(" contradicts ", place_of_scaling(fields.json()),
                                            ".rope_theta = ", rotary.theta, keep_one));
   }

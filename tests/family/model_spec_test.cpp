@@ -265,6 +265,14 @@ TEST_CASE("the rotary base and scaling are taken from where transformers takes t
   }
 }
 
+TEST_CASE("a step 0 of earlier versions keeps the rotary base that it was made with") {
+  const ModelSpec spec =
+      crafted(read_model_spec(Folder(fixture_config("llama-tiny").dump()).path()), {4, 2, 16, 0.25}, {});
+  json step_0 = json::parse(crafted_config(fixture_config("llama-tiny").dump(), spec));
+  step_0.update({{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 5e5}, {"rope_type", "default"}}}});
+  CHECK(read(step_0).rotary.theta == 5e5);
+}
+
 TEST_CASE("rotary fields that contradict each other are refused") {
   const auto refused = [](const json& fields) {
     json config = fixture_config("llama-tiny");
