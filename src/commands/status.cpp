@@ -46,6 +46,8 @@ data::Options data_of(const config::Config& config) {
 }
 
 run::StageSettings settings_of(const config::Config& config) {
+  // A run folder in which no training has begun does not say what its step 0 was to be made with.
+  const bool known = !config.file.empty();
   return {.store = config.model.store,
           .base = config.model.base,
           .data = data_of(config),
@@ -62,7 +64,7 @@ run::StageSettings settings_of(const config::Config& config) {
           .dtype = std::string(core::spelling(config.export_.dtype)),
           .format = std::string(core::spelling(config.export_.format)),
           .adapter = config.model.adapter,
-          .upcycle = core::parse_json(config::json(config)).at("upcycle")};
+          .upcycle = known ? core::parse_json(config::json(config)).at("upcycle") : nlohmann::json()};
 }
 
 std::string text_in(Form form, const run::RunFolder& folder, const run::StageSettings& settings) {
