@@ -25,7 +25,7 @@ lose_and_make_again() {
 }
 mv -- "$work/instructions.jsonl" "$work/records.jsonl"
 lose_and_make_again 2 --upcycle.seed=7
-expect 2 1 train "$work/config.ini" "$here"
+expect 2 1 train "$work/config.ini" "$here" --upcycle.seed=7
 expect_output "$store is not the store that $(checkpoint_folder run 3) was trained from"
 
 lose_and_make_again 2
