@@ -11,6 +11,7 @@
 #include "convert/export_card.hpp"
 #include "convert/export_folder.hpp"
 #include "core/build_facts.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "core/random.hpp"
 #include "core/text.hpp"
@@ -86,7 +87,7 @@ CheckTexts choose_texts(const Session& session, const Start& start, const data::
   });
   const nlohmann::json chosen{{"origin", check.origin}, {"texts", check.texts}};
   const auto shared =
-      nlohmann::json::parse(session.world.broadcast_text("share the texts of the check", chosen.dump(), 0));
+      core::parse_json(session.world.broadcast_text("share the texts of the check", core::json_text(chosen), 0));
   return {shared.at("origin"), shared.at("texts")};
 }
 
@@ -322,7 +323,7 @@ int export_checkpoint(const Session& session) {
   if (start.reader->step() > 0) {
     comm::on_all_ranks(session.world, [&] {
       tokenizer = open_run_tokenizer(session, start);
-      eos = trained_eos(session, start, *tokenizer);
+      if (session.first()) eos = trained_eos(session, start, *tokenizer);  // who writes the files; may read all data
     });
   }
   const CheckTexts check = choose_texts(session, start, tokenizer.get());

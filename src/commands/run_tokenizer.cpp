@@ -92,12 +92,10 @@ std::optional<std::int32_t> trained_eos(const Session& session, const Start& sta
     if (!file->last_tokens().empty()) return tokenizer.eos_id();
     unknown = core::concat("all records of ", file->path(), " are cut");
   }
-  if (session.first()) {
-    core::log_warning(core::concat("it is not known which token the answers of ", start.folder.string(),
-                                   " end with: ", unknown,
-                                   "; eos_token_id of the export is that of the base. Set "
-                                   "data.packed to the file that it was trained on, and export again"));
-  }
+  core::log_warning(core::concat("it is not known which token the answers of ", start.folder.string(),
+                                 " end with: ", unknown,
+                                 "; eos_token_id of the export is that of the base. Set data.packed to the file that "
+                                 "it was trained on, and export again"));
   return std::nullopt;
 }
 

@@ -17,8 +17,8 @@ namespace caravan::commands {
 std::unique_ptr<data::Tokenizer> open_run_tokenizer(const Session& session, const Start& start);
 
 /// The token that the checkpoint's answers were trained to end with. Nothing for one of step 0, where the tokenizer has
-/// none, and, with a warning, where data of an earlier version do not say it. Throws (exit 2) when they say that it is
-/// another one than the tokenizer's.
+/// none, and, with a warning, where data of an earlier version do not say it: then data.packed is read. For one rank.
+/// Throws (exit 2) when they say that it is another one than the tokenizer's.
 std::optional<std::int32_t> trained_eos(const Session& session, const Start& start, const data::Tokenizer& tokenizer);
 
 /// Throws (exit 2) when a packed file was made with another tokenizer, naming in what they differ, or has a token that

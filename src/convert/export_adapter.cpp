@@ -6,6 +6,7 @@
 #include "convert/terms.hpp"
 #include "convert/transformers_classes.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "family/families.hpp"
 #include "family/foreign_names.hpp"
 #include "family/parameters.hpp"
@@ -39,7 +40,7 @@ Trained trained_tensors(const AdapterRequest& request) {
 }
 
 void write_json(const std::filesystem::path& file, const nlohmann::json& value) {
-  io::write_file_atomically(file, value.dump(2) + "\n");
+  io::write_file_atomically(file, core::json_text(value, 2) + "\n");
 }
 
 }  // namespace

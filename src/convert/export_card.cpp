@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "family/families.hpp"
 
@@ -16,7 +17,7 @@ using nlohmann::json;
 // "- name: value", when the run's configuration has it. Of a path only the file's name, since folders are private.
 std::string setting_line(const json& settings, const char* section, const char* key, bool path = false) {
   const json value = settings.value(section, json::object()).value(key, json());
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  const std::string text = value.is_string() ? value.get<std::string>() : core::json_text(value);
   if (value.is_null() || text.empty() || value == 0) return "";
   return concat("- ", section, ".", key, ": ", path ? std::filesystem::path(text).filename().string() : text, "\n");
 }
@@ -125,7 +126,7 @@ std::string adapter_code(const ExportCard& card) {
 
 folder = "."  # this one
 base = )",
-             json(card.base).dump(-1, ' ', false, json::error_handler_t::replace), R"(
+             core::json_text(json(card.base)), R"(
 Config = class_of("configuration_pesc.)",
              classes, R"(Config", folder)
 Model = class_of("modeling_pesc.)",
@@ -170,7 +171,7 @@ std::string head_text(const ExportCard& card) {
   std::string head = "---\n";
   const auto line = [&](const char* key, const std::string& value) {
     if (value.empty()) return;
-    head += concat(key, ": ", json(value).dump(-1, ' ', false, json::error_handler_t::replace), "\n");
+    head += concat(key, ": ", core::json_text(json(value)), "\n");
   };
   line("license", card.license.id);
   line("license_name", card.license.name);

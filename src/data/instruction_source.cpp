@@ -8,6 +8,7 @@
 
 #include "core/checksum.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/log.hpp"
 #include "data/source_kind.hpp"
 
@@ -164,7 +165,7 @@ std::string_view InstructionSource::next_line() {
 void InstructionSource::parse(std::string_view element, Record& record) const {
   json object;
   try {
-    object = json::parse(element.begin(), element.end());
+    object = core::parse_json(element);
   } catch (const json::parse_error& error) {
     const auto read = element.substr(0, std::min(element.size(), error.byte > 0 ? error.byte - 1 : 0));
     const std::string_view around = element.substr(read.size() - std::min<std::size_t>(read.size(), 1));

@@ -25,8 +25,7 @@ void ExportRecord::write(const std::filesystem::path& folder) const {
   const nlohmann::ordered_json record{
       {"checkpoint", checkpoint}, {"step", step},     {"dtype", dtype},    {"automatic_dtype", automatic_dtype},
       {"merge", merge},           {"format", format}, {"program", program}};
-  io::write_file_atomically(folder / file_name,
-                            record.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  io::write_file_atomically(folder / file_name, core::json_text(record, 2) + "\n");
 }
 
 std::optional<ExportRecord> ExportRecord::read(const std::filesystem::path& folder) {
